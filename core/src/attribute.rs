@@ -1,0 +1,83 @@
+//! What the library remembers about a group: extended attributes on its
+//! directory, so that the record dies with the group.
+//!
+//! `user.cgf.NAME` on the directory. Where the file system has no such
+//! attributes (tmpfs before Linux 6.6), a file `cgf.NAME` in the directory
+//! stands in; a cgroup directory that takes neither is left without a record.
+
+use rustix::fs::OFlags;
+
+use crate::backend::Node;
+use crate::error::{Error, Result};
+use crate::sys::{Errno, dir::write_once};
+
+/// The value of an attribute, `None` if it is not set.
+pub(crate) fn get(group: &Node, name: &str) -> Result<Option<String>> {
+    let value = match group.dir.xattr(&attribute(name)) {
+        Err(Errno::OPNOTSUPP) => match group.dir.read(&file(name)) {
+            Ok(text) => Some(text),
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(group.failed(errno, "reading the record")),
+        },
+        other => other.map_err(|errno| group.failed(errno, "reading the record"))?,
+    };
+    Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
+}
+
+/// Sets an attribute. On a directory that we may not mark, nothing happens.
+pub(crate) fn set(group: &Node, name: &str, value: &str) -> Result<()> {
+    match group.dir.set_xattr(&attribute(name), value.as_bytes()) {
+        Err(Errno::OPNOTSUPP) => by_file(group, name, value, OFlags::TRUNC).map(drop),
+        other => marked(group, other).map(drop),
+    }
+}
+
+/// Sets an attribute that nobody has set yet; `false` if somebody has.
+pub(crate) fn set_new(group: &Node, name: &str, value: &str) -> Result<bool> {
+    match group.dir.new_xattr(&attribute(name), value.as_bytes()) {
+        Err(Errno::EXIST) => Ok(false),
+        Err(Errno::OPNOTSUPP) => by_file(group, name, value, OFlags::EXCL),
+        other => marked(group, other),
+    }
+}
+
+/// Unsets an attribute, set or not.
+pub(crate) fn remove(group: &Node, name: &str) -> Result<()> {
+    match group.dir.remove_xattr(&attribute(name)) {
+        Err(Errno::OPNOTSUPP) => match group.dir.unlink(&file(name)) {
+            Err(Errno::NOENT | Errno::PERM) | Ok(()) => Ok(()),
+            Err(errno) => Err(group.failed(errno, "removing the record")),
+        },
+        other => marked(group, other).map(drop),
+    }
+}
+
+/// The stand-in files of a directory, to be removed with it.
+pub(crate) const FILE_PREFIX: &str = "cgf.";
+
+fn attribute(name: &str) -> String {
+    format!("user.cgf.{name}")
+}
+
+fn file(name: &str) -> String {
+    format!("{FILE_PREFIX}{name}")
+}
+
+fn by_file(group: &Node, name: &str, value: &str, how: OFlags) -> Result<bool> {
+    match group.dir.create_file(&file(name), OFlags::WRONLY | how) {
+        Ok(file) => marked(group, write_once(&file, value.as_bytes())),
+        Err(Errno::EXIST) if how.contains(OFlags::EXCL) => Ok(false),
+        Err(errno) => marked(group, Err(errno)),
+    }
+}
+
+/// Somebody else's directory, which we were let into but may not mark, is as
+/// good as any for everything that needs no memory.
+fn marked(group: &Node, result: std::result::Result<(), Errno>) -> Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Ok(true),
+        Err(errno @ (Errno::NOENT | Errno::NODEV)) => Err(group.failed(errno, "writing the record")),
+        Err(errno) => Err(Error::os(errno, format_args!("writing the record of group {}", group.path))),
+    }
+}

@@ -1,0 +1,400 @@
+//! Control groups version 2: the kernel freezes and tells when it has.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
+
+use super::tree::{Tree, Version};
+use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome, probe};
+use crate::blocker::Blocker;
+use crate::deadline::Wait;
+use crate::error::{Error, Result};
+use crate::path::GroupPath;
+use crate::process::{self, Process};
+use crate::subsystems::freezer::State;
+use crate::sys::{
+    self, Errno,
+    dir::{Dir, read_short, write_once},
+    pidfd,
+};
+
+/// A hierarchy on the tree of cgroup version 2.
+#[derive(Debug)]
+pub(crate) struct Cgroup2 {
+    tree: Tree,
+    this_process: Process,
+    /// The cgroup id the caller had when it was last asked for, and where in
+    /// the hierarchy that is. A v2 directory never changes its place, so the
+    /// answer is good for as long as the id is the same.
+    caller: Mutex<Option<(u64, Option<GroupPath>)>>,
+}
+
+/// Words of `cgroup.events`.
+const POPULATED: &[u8] = b"populated 1";
+const FROZEN: &[u8] = b"frozen 1";
+
+impl Cgroup2 {
+    pub(crate) fn new(root: &Dir) -> Result<Cgroup2> {
+        Ok(Cgroup2 {
+            tree: Tree::around(root, Version::Two)?,
+            this_process: Process::open(0)?,
+            caller: Mutex::new(None),
+        })
+    }
+}
+
+impl Backend for Cgroup2 {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Cgroup2
+    }
+
+    fn is_kernel_root(&self, group: &Node) -> bool {
+        let at_top = self.tree.above(&group.path).1.is_empty();
+        at_top && matches!(group.dir.open_file("cgroup.freeze", OFlags::RDONLY), Err(Errno::NOENT))
+    }
+
+    fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<()> {
+        parent.dir.mkdir(name, Mode::from_raw_mode(0o755))?;
+        // A mere reader of the freeze file could hold up its lockers.
+        match parent.dir.open_dir(name).and_then(|dir| dir.chmod("cgroup.freeze", Mode::RUSR | Mode::WUSR)) {
+            // Somebody was quick to remove it again.
+            Err(Errno::NOENT) | Ok(()) => Ok(()),
+            Err(errno) => {
+                let _ = parent.dir.rmdir(name);
+                Err(errno)
+            }
+        }
+    }
+
+    fn remove(&self, parent: &Node, group: &Node) -> sys::Result<()> {
+        parent.dir.rmdir(group.path.name())
+    }
+
+    fn rename(&self, _: &Node, _: &Node, _: &OsStr) -> sys::Result<()> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    fn procs(&self, group: &Node) -> Result<Vec<i32>> {
+        match group.dir.read("cgroup.procs") {
+            Ok(text) => Ok(process::numbers(&text)),
+            // A threaded group lists threads only; its processes' first ones
+            // are in the group that the threaded subtree hangs on.
+            Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
+            Err(errno) => Err(group.failed(errno, "reading cgroup.procs")),
+        }
+    }
+
+    fn tasks(&self, group: &Node) -> Result<Vec<i32>> {
+        let text = group.dir.read("cgroup.threads").map_err(|errno| group.failed(errno, "reading cgroup.threads"))?;
+        Ok(process::numbers(&text))
+    }
+
+    fn is_populated(&self, group: &Node) -> Result<bool> {
+        match self.events(group) {
+            Ok(events) => says(&events, POPULATED).map_err(|errno| group.failed(errno, "reading cgroup.events")),
+            Err(error) if error.is(libc::EINVAL) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn locate(&self, pid: i32) -> Result<Option<GroupPath>> {
+        self.tree.locate(pid)
+    }
+
+    fn holds_caller(&self, group: &Node) -> Result<bool> {
+        let within = |path: &Option<GroupPath>| path.as_ref().is_some_and(|path| path.is_within(&group.path));
+        let Ok(id) = pidfd::cgroup_id(&self.this_process) else {
+            return Ok(within(&self.tree.locate_caller()?));
+        };
+        let mut known = self.caller.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((known_id, path)) if *known_id == id => Ok(within(path)),
+            _ => {
+                let path = self.tree.locate_caller()?;
+                let inside = within(&path);
+                *known = Some((id, path));
+                Ok(inside)
+            }
+        }
+    }
+
+    fn birth_group(&self, group: &Node) -> Option<OwnedFd> {
+        group.dir.path_fd().ok()
+    }
+
+    fn admit(&self, group: &Node, process: &Process, _: Admission) -> Result<()> {
+        let pid = process.pid();
+        group.dir.write("cgroup.procs", pid.to_string().as_bytes()).map_err(|errno| self.refused(group, pid, errno))
+    }
+
+    fn return_to_parent(&self, pid: i32) -> Result<()> {
+        self.tree.return_to_parent(pid)
+    }
+
+    fn admit_task(&self, group: &Node, tid: i32) -> Result<()> {
+        group.dir.write("cgroup.threads", tid.to_string().as_bytes()).map_err(|errno| match errno {
+            Errno::OPNOTSUPP => Error::new(
+                libc::EOPNOTSUPP,
+                format!(
+                    "cgroup version 2 moves one thread only within a threaded subtree, and {} is not in one",
+                    group.path
+                ),
+            ),
+            errno => self.refused(group, tid, errno),
+        })
+    }
+
+    fn state(&self, group: &Node) -> Result<State> {
+        let events = match self.events(group) {
+            Err(error) if error.is(libc::EINVAL) => return Ok(State::Thawed),
+            other => other?,
+        };
+        if says(&events, FROZEN).map_err(|errno| group.failed(errno, "reading cgroup.events"))? {
+            return Ok(State::Frozen);
+        }
+        let asked = self.is_asked(group)? || self.is_asked_above(group)?;
+        Ok(if asked { State::Freezing } else { State::Thawed })
+    }
+
+    fn is_asked(&self, group: &Node) -> Result<bool> {
+        match group.dir.open_file("cgroup.freeze", OFlags::RDONLY) {
+            Ok(file) => asked(&file).map_err(|errno| group.failed(errno, "reading cgroup.freeze")),
+            Err(Errno::NOENT) if self.is_kernel_root(group) => Ok(false),
+            Err(errno) => Err(group.failed(errno, "reading cgroup.freeze")),
+        }
+    }
+
+    fn is_asked_above(&self, group: &Node) -> Result<bool> {
+        let (top, paths) = self.tree.above(&group.path);
+        for path in paths.iter().filter(|path| !path.is_root()) {
+            let above = top.open_dir(path.as_path()).and_then(|dir| dir.open_file("cgroup.freeze", OFlags::RDONLY));
+            match above.and_then(|file| asked(&file)) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                // What is above a delegated directory may be hidden from us;
+                // if it freezes, cgroup.events says so in the end.
+                Err(Errno::ACCESS) => {}
+                Err(errno) => return Err(group.failed(errno, "reading cgroup.freeze above")),
+            }
+        }
+        Ok(false)
+    }
+
+    fn freeze_file(&self) -> &'static str {
+        "cgroup.freeze"
+    }
+
+    fn freeze(&self, group: &Node, wait: &mut Wait<'_>, _with_caller: bool) -> Result<Attempt> {
+        let failed = |errno| group.failed(errno, "freezing");
+        let freeze = self.open_freeze_file(group)?;
+        let was_asked = asked(&freeze).map_err(failed)?;
+        if !was_asked {
+            write_once(&freeze, b"1").map_err(failed)?;
+        }
+        let events = self.events(group)?;
+        let mut patience = Patience::new();
+        let outcome = loop {
+            let frozen = says(&events, FROZEN).map_err(failed)?;
+            // Looked at after the events: a thaw between the two looks would
+            // otherwise be taken for our success.
+            if !asked(&freeze).map_err(failed)? {
+                break Outcome::Cancelled;
+            }
+            if frozen {
+                break Outcome::Done;
+            }
+            if let Err(ended) = patience.wait(&events, wait).map_err(failed)? {
+                break Outcome::Ended(ended);
+            }
+        };
+        Ok(Attempt { was_asked, outcome })
+    }
+
+    fn thaw(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
+        let failed = |errno| group.failed(errno, "thawing");
+        let freeze = self.open_freeze_file(group)?;
+        write_once(&freeze, b"0").map_err(failed)?;
+        let events = self.events(group)?;
+        let mut patience = Patience::new();
+        loop {
+            // Held by an ancestor: accepted, without effect for now (R3.6).
+            // Frozen again by somebody: that came after our thaw.
+            if !says(&events, FROZEN).map_err(failed)?
+                || asked(&freeze).map_err(failed)?
+                || self.is_asked_above(group)?
+            {
+                return Ok(Outcome::Done);
+            }
+            if let Err(ended) = patience.wait(&events, wait).map_err(failed)? {
+                return Ok(Outcome::Ended(ended));
+            }
+        }
+    }
+
+    fn blockers(&self, group: &Node, effort: Effort) -> Result<Vec<Blocker>> {
+        const KIND: probe::Kind = probe::Kind {
+            file: "cgroup.procs",
+            // A task that sleeps in one of these has nothing left to do before
+            // it counts as frozen: the freezer's trap, a stop, a tracer's stop.
+            quiet_in: &["get_signal", "do_freezer_trap", "do_signal_stop", "ptrace_stop", "do_jobctl_trap"],
+            is_frozen: |dir| says(&dir.open_file("cgroup.events", OFlags::RDONLY)?, FROZEN),
+        };
+        probe::blockers(self, group, &KIND, effort)
+    }
+
+    fn frozen_usec(&self, group: &Node) -> Result<Option<u64>> {
+        match group.dir.read("cgroup.stat.local") {
+            Ok(text) => Ok(String::from_utf8_lossy(&text)
+                .lines()
+                .find_map(|line| line.strip_prefix("frozen_usec "))
+                .and_then(|figure| figure.trim().parse().ok())),
+            // Before Linux 6.18 the kernel did not count.
+            Err(Errno::NOENT) if group.dir.read("cgroup.procs").is_ok() => Ok(None),
+            Err(errno) => Err(group.failed(errno, "reading cgroup.stat.local")),
+        }
+    }
+
+    fn signal(&self, _: &Node, process: &Process, signal: i32) -> Result<()> {
+        super::send(process, signal)
+    }
+
+    fn kill(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
+        match group.dir.write("cgroup.kill", b"1") {
+            Ok(()) => {}
+            Err(Errno::NOENT) if group.dir.read("cgroup.procs").is_ok() => {
+                return self.kill_one_by_one(group, wait);
+            }
+            Err(errno) => return Err(group.failed(errno, "killing the processes")),
+        }
+        let events = self.events(group)?;
+        let mut patience = Patience::new();
+        loop {
+            if !says(&events, POPULATED).map_err(|errno| group.failed(errno, "killing the processes"))? {
+                return Ok(Outcome::Done);
+            }
+            match patience.wait(&events, wait).map_err(|errno| group.failed(errno, "killing the processes"))? {
+                Ok(()) => {}
+                Err(ended) => return Ok(Outcome::Ended(ended)),
+            }
+        }
+    }
+}
+
+impl Cgroup2 {
+    /// `cgroup.events`, which the kernel's own root does not have (EINVAL).
+    fn events(&self, group: &Node) -> Result<File> {
+        self.own_file(group, "cgroup.events", OFlags::RDONLY)
+    }
+
+    fn open_freeze_file(&self, group: &Node) -> Result<File> {
+        self.own_file(group, "cgroup.freeze", OFlags::RDWR)
+    }
+
+    fn own_file(&self, group: &Node, name: &str, flags: OFlags) -> Result<File> {
+        group.dir.open_file(name, flags).map_err(|errno| match errno {
+            Errno::NOENT if self.is_kernel_root(group) => {
+                Error::new(libc::EINVAL, "the kernel's own root group cannot be frozen or killed")
+            }
+            errno => group.failed(errno, &format!("opening {name}")),
+        })
+    }
+
+    fn refused(&self, group: &Node, id: i32, errno: Errno) -> Error {
+        let path = &group.path;
+        match errno {
+            Errno::SRCH => process::no_such_process(id),
+            Errno::BUSY => Error::new(
+                libc::EBUSY,
+                format!(
+                    "{path} cannot take processes: it distributes controllers to its children \
+                     (cgroup.subtree_control), so that processes must be in a leaf"
+                ),
+            ),
+            Errno::OPNOTSUPP => Error::new(
+                libc::EOPNOTSUPP,
+                format!("{path} cannot take processes: it is in a threaded subtree or an invalid domain (cgroup.type)"),
+            ),
+            Errno::ACCESS => Error::new(
+                libc::EACCES,
+                format!(
+                    "moving {id} into {path}: not permitted; a delegate must be able to write cgroup.procs of {path} \
+                     and of the nearest group above both that and where {id} is now"
+                ),
+            ),
+            errno => group.failed(errno, &format!("moving {id} into the cgroup.procs")),
+        }
+    }
+
+    /// Before Linux 5.14 there is no `cgroup.kill`: hold still, then kill one
+    /// by one. A task frozen by version 2 dies of SIGKILL without a thaw.
+    fn kill_one_by_one(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
+        let was_asked = self.is_asked(group)?;
+        let freeze = self.open_freeze_file(group)?;
+        let failed = |errno| group.failed(errno, "killing the processes");
+        write_once(&freeze, b"1").map_err(failed)?;
+        let outcome = loop {
+            super::kill_listed(self, group)?;
+            if !self.is_populated(group)? {
+                break Outcome::Done;
+            }
+            if let Err(ended) = wait.pause(Duration::from_millis(1)) {
+                break Outcome::Ended(ended);
+            }
+        };
+        if !was_asked {
+            write_once(&freeze, b"0").map_err(failed)?;
+        }
+        Ok(outcome)
+    }
+}
+
+fn says(events: &File, what: &[u8]) -> sys::Result<bool> {
+    let mut buffer = [0; 256];
+    let text = read_short(events, &mut buffer)?;
+    Ok(text.split(|&byte| byte == b'\n').any(|line| line == what))
+}
+
+fn asked(freeze: &File) -> sys::Result<bool> {
+    let mut buffer = [0; 256];
+    Ok(read_short(freeze, &mut buffer)?.first() == Some(&b'1'))
+}
+
+/// Waiting for `cgroup.events` to change.
+///
+/// The kernel limits how often it notifies, so that a change soon after another
+/// may be told up to 16 ms late: the first looks come on a short timer.
+struct Patience {
+    next: Duration,
+}
+
+impl Patience {
+    const LONGEST: Duration = Duration::from_millis(64);
+
+    fn new() -> Patience {
+        Patience { next: Duration::from_millis(1) }
+    }
+
+    /// Returns when the file may have changed since it was last read.
+    fn wait(
+        &mut self,
+        events: &File,
+        wait: &mut Wait<'_>,
+    ) -> sys::Result<std::result::Result<(), crate::deadline::Ended>> {
+        let slice = match wait.slice(self.next) {
+            Ok(slice) => slice,
+            Err(ended) => return Ok(Err(ended)),
+        };
+        self.next = (2 * self.next).min(Patience::LONGEST);
+        let timeout = Timespec { tv_sec: slice.as_secs() as i64, tv_nsec: slice.subsec_nanos().into() };
+        match rustix::event::poll(&mut [PollFd::new(events, PollFlags::PRI)], Some(&timeout)) {
+            // A signal: its handler has run, the caller's deadline still holds.
+            Ok(_) | Err(Errno::INTR) => Ok(Ok(())),
+            Err(errno) => Err(errno),
+        }
+    }
+}

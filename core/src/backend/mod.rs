@@ -1,0 +1,293 @@
+//! What the kernel offers to carry groups: one trait, three implementations.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::str::FromStr;
+
+use crate::blocker::Blocker;
+use crate::deadline::{Deadline, Ended, Wait};
+use crate::error::{Error, Result};
+use crate::path::{GroupPath, PASSING};
+use crate::process::{self, Process};
+use crate::subsystems::freezer::State;
+use crate::sys::{self, Errno, dir::Dir};
+
+pub(crate) mod cgroup1;
+pub(crate) mod cgroup2;
+pub(crate) mod embedded;
+mod probe;
+pub(crate) mod tree;
+
+/// Which implementation carries a hierarchy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BackendKind {
+    /// Control groups version 2: `cgroup.freeze`, `cgroup.kill`.
+    Cgroup2,
+    /// Control groups version 1: the freezer controller.
+    Cgroup1,
+    /// No control groups: directories of our own and SIGSTOP or ptrace.
+    Embedded,
+}
+
+impl BackendKind {
+    /// In the order in which `backend=auto` tries them.
+    pub const ALL: [BackendKind; 3] = [BackendKind::Cgroup2, BackendKind::Cgroup1, BackendKind::Embedded];
+
+    /// The word in the options: `cgroup2`, `cgroup1`, `embedded`.
+    pub fn name(self) -> &'static str {
+        match self {
+            BackendKind::Cgroup2 => "cgroup2",
+            BackendKind::Cgroup1 => "cgroup1",
+            BackendKind::Embedded => "embedded",
+        }
+    }
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for BackendKind {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<BackendKind> {
+        BackendKind::ALL.into_iter().find(|kind| kind.name() == word).ok_or_else(|| {
+            Error::new(libc::EINVAL, format!("backend={word}: not one of auto, cgroup2, cgroup1, embedded"))
+        })
+    }
+}
+
+/// A group's directory, held open, and its path within the hierarchy.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub dir: Dir,
+    pub path: GroupPath,
+}
+
+impl Node {
+    /// A failed access to one of the group's core files, which are there for
+    /// as long as the group is.
+    pub(crate) fn failed(&self, errno: Errno, doing: &str) -> Error {
+        match errno {
+            Errno::NOENT | Errno::NODEV => self.vanished(),
+            errno => Error::os(errno, format_args!("{doing} of group {}", self.path)),
+        }
+    }
+
+    pub(crate) fn vanished(&self) -> Error {
+        Error::new(libc::ENODEV, format!("group {} was removed", self.path))
+    }
+
+    /// The groups right below, those left out that are ours for a moment.
+    pub(crate) fn children(&self) -> Result<Vec<Node>> {
+        Ok(self.every_child()?.into_iter().filter(|child| !child.is_passing()).collect())
+    }
+
+    /// The groups right below, probe groups included: tasks may be in them.
+    pub(crate) fn every_child(&self) -> Result<Vec<Node>> {
+        let names = self.dir.children().map_err(|errno| self.failed(errno, "listing the children"))?;
+        let mut children = Vec::with_capacity(names.len());
+        for name in names {
+            match self.dir.open_dir(&name) {
+                Ok(dir) => children.push(Node { dir, path: self.path.child(&name) }),
+                // Removed since it was listed.
+                Err(Errno::NOENT | Errno::NODEV) => {}
+                Err(errno) => return Err(self.failed(errno, "opening a child")),
+            }
+        }
+        Ok(children)
+    }
+
+    /// Whether this is a group of the library's own, made for a moment.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.path.name().as_encoded_bytes().starts_with(PASSING)
+    }
+
+    /// Calls `visit` on this group and every one below, parents first.
+    ///
+    /// One descriptor is open for each level, not for each group.
+    pub(crate) fn walk(&self, visit: &mut dyn FnMut(&Node) -> Result<()>) -> Result<()> {
+        visit(self)?;
+        for child in self.every_child()? {
+            match child.walk(visit) {
+                // Somebody removed it while we were at it: nothing to visit.
+                Err(error) if error.is(libc::ENODEV) => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a wait for the kernel's word ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    /// Somebody else asked for the opposite meanwhile.
+    Cancelled,
+    /// The caller's time or patience did.
+    Ended(Ended),
+}
+
+/// A freeze as far as it got.
+pub(crate) struct Attempt {
+    /// Whether the group had been asked to freeze already.
+    pub was_asked: bool,
+    pub outcome: Outcome,
+}
+
+/// How much may be done to find out who blocks.
+#[derive(Clone, Copy)]
+pub(crate) enum Effort {
+    /// Only look.
+    Glance,
+    /// Move suspects into a probe group and back, until the deadline.
+    Prove(Deadline),
+}
+
+/// How a process comes into a group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It exists, and comes with whatever children it has where they are.
+    Attached,
+    /// It was made for this group and has run nothing of its own yet.
+    Spawned,
+}
+
+/// One way to carry groups.
+///
+/// Every method is about one group and leaves policy (who may, in which state,
+/// in what order) to the callers. Methods may be called from several threads
+/// and several processes at once; none waits without a deadline, and none
+/// holds a lock of ours while it waits.
+pub(crate) trait Backend: fmt::Debug + Send + Sync {
+    fn kind(&self) -> BackendKind;
+
+    /// Whether this is the root of all control groups, which holds everything
+    /// that runs, and which the kernel neither freezes nor kills.
+    fn is_kernel_root(&self, group: &Node) -> bool;
+
+    /// Makes a group. EEXIST.
+    fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<()>;
+
+    /// Removes a group without tasks and children. EBUSY, at once.
+    fn remove(&self, parent: &Node, group: &Node) -> sys::Result<()>;
+
+    /// Gives a group another name in its parent. EEXIST; EOPNOTSUPP where the
+    /// kernel cannot.
+    fn rename(&self, parent: &Node, group: &Node, to: &OsStr) -> sys::Result<()>;
+
+    /// The processes of this very group, in any order.
+    fn procs(&self, group: &Node) -> Result<Vec<i32>>;
+
+    /// The threads of this very group, in any order.
+    fn tasks(&self, group: &Node) -> Result<Vec<i32>>;
+
+    /// Whether this group or one below holds a task that is not dead.
+    fn is_populated(&self, group: &Node) -> Result<bool>;
+
+    /// The group that a process is in, `None` if it is outside of the
+    /// hierarchy's root directory. ESRCH.
+    fn locate(&self, pid: i32) -> Result<Option<GroupPath>>;
+
+    /// Whether freezing this group would stop the calling thread.
+    fn holds_caller(&self, group: &Node) -> Result<bool>;
+
+    /// A descriptor for clone3 to put a child into from birth, where there is
+    /// such a thing.
+    fn birth_group(&self, group: &Node) -> Option<OwnedFd>;
+
+    /// Moves a process with all its threads into the group.
+    fn admit(&self, group: &Node, process: &Process, how: Admission) -> Result<()>;
+
+    /// Takes a process that was moved here by mistake to where its parent is.
+    fn return_to_parent(&self, pid: i32) -> Result<()>;
+
+    /// Moves one thread. EOPNOTSUPP where the kernel moves processes only.
+    fn admit_task(&self, group: &Node, tid: i32) -> Result<()>;
+
+    /// What the group's tasks really do now.
+    fn state(&self, group: &Node) -> Result<State>;
+
+    /// Whether this very group was asked to freeze.
+    fn is_asked(&self, group: &Node) -> Result<bool>;
+
+    /// Whether one above it was.
+    fn is_asked_above(&self, group: &Node) -> Result<bool>;
+
+    /// The file that holds the request, for locks on it.
+    fn freeze_file(&self) -> &'static str;
+
+    /// Asks the group to freeze, and waits until it has.
+    fn freeze(&self, group: &Node, wait: &mut Wait<'_>, with_caller: bool) -> Result<Attempt>;
+
+    /// Takes the request back, and waits until no task is held by it.
+    fn thaw(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome>;
+
+    /// The tasks that keep a freezing group from being frozen.
+    fn blockers(&self, group: &Node, effort: Effort) -> Result<Vec<Blocker>>;
+
+    /// Microseconds spent frozen, where the kernel counts them.
+    fn frozen_usec(&self, group: &Node) -> Result<Option<u64>>;
+
+    /// Sends a signal other than SIGKILL to a member of this group or of one below.
+    fn signal(&self, group: &Node, process: &Process, signal: i32) -> Result<()>;
+
+    /// Ends every process of the group and below, newborn ones included, and
+    /// waits until they are gone. The freezer's state stays as it was.
+    fn kill(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome>;
+}
+
+/// Sends one signal through a pidfd. EPERM; ESRCH: it has gone.
+pub(crate) fn send(process: &Process, signal: i32) -> Result<()> {
+    process
+        .signal(signal)
+        .map_err(|errno| Error::os(errno, format_args!("sending signal {signal} to process {}", process.pid())))
+}
+
+/// Sends SIGKILL to every process of the group and below that is listed now,
+/// the caller last.
+pub(crate) fn kill_listed(backend: &dyn Backend, group: &Node) -> Result<()> {
+    let caller = process::this_process();
+    let mut caller_is_in = false;
+    group.walk(&mut |node| {
+        for pid in backend.procs(node)? {
+            if pid == caller {
+                caller_is_in = true;
+            } else if let Some(process) = member(backend, node, pid)? {
+                match send(&process, libc::SIGKILL) {
+                    Err(error) if !error.is(libc::ESRCH) => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    })?;
+    if caller_is_in {
+        send(&Process::open(caller)?, libc::SIGKILL)?;
+    }
+    Ok(())
+}
+
+/// A listed process, held so that it stays the one that was listed.
+///
+/// A number read from a list may be another process's by the time a descriptor
+/// for it is open; so the descriptor comes first and the membership is asked
+/// again after. `None`: it is no member any more.
+pub(crate) fn member(backend: &dyn Backend, group: &Node, pid: i32) -> Result<Option<Process>> {
+    let gone = |error: Error| if error.is(libc::ESRCH) { Ok(None) } else { Err(error) };
+    let process = match Process::open(pid) {
+        Ok(process) => process,
+        Err(error) => return gone(error),
+    };
+    match backend.locate(pid) {
+        // Below counts too: a probe may be holding it for a moment.
+        Ok(Some(path)) if path.is_within(&group.path) => Ok(Some(process)),
+        Ok(_) => Ok(None),
+        Err(error) => gone(error),
+    }
+}

@@ -1,0 +1,212 @@
+//! A mounted cgroup tree: where it lies, and which group of it a process is in.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::path::GroupPath;
+use crate::process::{self, no_such_process};
+use crate::sys::{Errno, dir::Dir};
+
+/// A mount of a cgroup file system (proc_pid_mountinfo(5)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// Where it is mounted.
+    pub point: PathBuf,
+    /// Which cgroup shows there, as `/proc/PID/cgroup` names it.
+    root: GroupPath,
+    version: Version,
+}
+
+/// Which kind of tree a hierarchy needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// The one tree of version 2.
+    Two,
+    /// The tree of version 1 that has the freezer.
+    OneFreezer,
+}
+
+impl Mount {
+    /// The mounts of this version, as the process sees them.
+    pub(crate) fn all(version: Version) -> Result<Vec<Mount>> {
+        let text = process::read("/proc/self/mountinfo").map_err(|errno| Error::os(errno, "reading the mounts"))?;
+        Ok(text.split(|&byte| byte == b'\n').filter_map(parse_mount).filter(|mount| mount.version == version).collect())
+    }
+
+    /// Where hierarchies by name go if nothing says otherwise: the first mount.
+    pub(crate) fn first(version: Version) -> Result<Mount> {
+        Mount::all(version)?.into_iter().next().ok_or_else(|| {
+            let what = match version {
+                Version::Two => "cgroup version 2 is not mounted",
+                Version::OneFreezer => "the freezer of cgroup version 1 is not mounted",
+            };
+            Error::new(libc::ENODEV, what)
+        })
+    }
+
+    /// The cgroup of a process as a path below the mount; `None` if it lies
+    /// outside of what is mounted. ESRCH.
+    pub(crate) fn group_of(&self, proc_file: &str) -> crate::sys::Result<Option<GroupPath>> {
+        let text = process::read(proc_file)?;
+        let line = text.split(|&byte| byte == b'\n').find_map(|line| self.version.path_in(line));
+        // No line: the controller was bound elsewhere since; not our tree.
+        Ok(line.map(GroupPath::from_kernel).and_then(|path| path_below(&path, &self.root)))
+    }
+}
+
+impl Version {
+    /// The path in a line of `/proc/PID/cgroup`, if the line is this tree's.
+    fn path_in(self, line: &[u8]) -> Option<&[u8]> {
+        let mut parts = line.splitn(3, |&byte| byte == b':');
+        let (id, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+        let ours = match self {
+            Version::Two => id == b"0",
+            Version::OneFreezer => controllers.split(|&byte| byte == b',').any(|word| word == b"freezer"),
+        };
+        ours.then(|| path.strip_suffix(b" (deleted)").unwrap_or(path))
+    }
+}
+
+/// The tree that carries one hierarchy.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    mount: Mount,
+    top: Dir,
+    /// The hierarchy's root directory, below the mount.
+    base: GroupPath,
+}
+
+impl Tree {
+    /// The tree that holds the directory `root`. EINVAL: it is in none.
+    pub(crate) fn around(root: &Dir, version: Version) -> Result<Tree> {
+        let location = root.location().map_err(|errno| Error::os(errno, "finding the hierarchy's root"))?;
+        let mount = Mount::all(version)?
+            .into_iter()
+            .filter(|mount| location.starts_with(&mount.point))
+            .max_by_key(|mount| mount.point.as_os_str().len());
+        let Some(mount) = mount else {
+            let why = format!("{} is in no mounted cgroup tree of the kind", location.display());
+            return Err(Error::new(libc::EINVAL, why));
+        };
+        let below = location.strip_prefix(&mount.point).unwrap_or(Path::new(""));
+        let base = GroupPath::from_kernel(below.as_os_str().as_bytes());
+        let top = Dir::open(&mount.point)
+            .map_err(|errno| Error::os(errno, format_args!("opening {}", mount.point.display())))?;
+        Ok(Tree { mount, top, base })
+    }
+
+    /// The group of a process, below the hierarchy's root; `None` if outside.
+    pub(crate) fn locate(&self, pid: i32) -> Result<Option<GroupPath>> {
+        match self.group_in(&format!("/proc/{pid}/cgroup")) {
+            Err(Errno::SRCH) => Err(no_such_process(pid)),
+            Err(errno) => Err(Error::os(errno, format_args!("reading the cgroup of {pid}"))),
+            Ok(found) => Ok(found),
+        }
+    }
+
+    /// The group of the calling thread, below the hierarchy's root.
+    pub(crate) fn locate_caller(&self) -> Result<Option<GroupPath>> {
+        self.group_in("/proc/thread-self/cgroup").map_err(|errno| Error::os(errno, "reading our own cgroup"))
+    }
+
+    /// The directory at the top of the mount, and the path below it of every
+    /// group above `path`, nearest first, beyond the hierarchy's root too.
+    pub(crate) fn above(&self, path: &GroupPath) -> (&Dir, Vec<GroupPath>) {
+        let mut here = self.base.clone();
+        for name in path.components() {
+            here = here.child(name);
+        }
+        (&self.top, here.ancestors().collect())
+    }
+
+    /// Moves a process to the group of its parent, where it was born.
+    pub(crate) fn return_to_parent(&self, pid: i32) -> Result<()> {
+        let failed = |errno: Errno| Error::os(errno, format_args!("putting process {pid} back where it was"));
+        let parent = process::Stat::of(pid).map_err(failed)?.parent;
+        let path = self.mount.group_of(&format!("/proc/{parent}/cgroup")).map_err(failed)?;
+        let path = path.ok_or_else(|| failed(Errno::XDEV))?;
+        let home = if path.is_root() { self.top.open_dir(".") } else { self.top.open_dir(path.as_path()) };
+        home.and_then(|dir| dir.write("cgroup.procs", pid.to_string().as_bytes())).map_err(failed)
+    }
+
+    fn group_in(&self, proc_file: &str) -> crate::sys::Result<Option<GroupPath>> {
+        Ok(self.mount.group_of(proc_file)?.and_then(|path| path_below(&path, &self.base)))
+    }
+}
+
+/// `path` with `top` taken off its front; `None` if it is not within.
+fn path_below(path: &GroupPath, top: &GroupPath) -> Option<GroupPath> {
+    // "/.." leads out of our cgroup namespace: not a group we can name.
+    if !path.is_within(top) || path.components().any(|name| name == "..") {
+        return None;
+    }
+    Some(GroupPath::from_kernel(path.as_bytes().get(top.as_bytes().len()..)?))
+}
+
+fn parse_mount(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|&byte| byte == b' ');
+    let root = fields.nth(3)?;
+    let point = fields.next()?;
+    let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+    let (kind, options) = (fields.next()?, fields.nth(1)?);
+    let version = match kind {
+        b"cgroup2" => Version::Two,
+        b"cgroup" if options.split(|&byte| byte == b',').any(|word| word == b"freezer") => Version::OneFreezer,
+        _ => return None,
+    };
+    Some(Mount {
+        point: PathBuf::from(OsStr::from_bytes(&unescape(point))),
+        root: GroupPath::from_kernel(&unescape(root)),
+        version,
+    })
+}
+
+/// `\040` and the like, as the kernel writes spaces in paths.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        let octal = after.get(..3).and_then(|code| std::str::from_utf8(code).ok());
+        match octal.and_then(|code| u8::from_str_radix(code, 8).ok()) {
+            Some(code) if byte == b'\\' => {
+                plain.push(code);
+                rest = &after[3..];
+            }
+            _ => {
+                plain.push(byte);
+                rest = after;
+            }
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_read_with_their_odd_names() {
+        let line = br"30 23 0:26 /docker/a /mnt/my\040groups rw,relatime shared:9 - cgroup cgroup rw,cpu,freezer";
+        let mount = parse_mount(line).unwrap();
+        assert_eq!(mount.point, Path::new("/mnt/my groups"));
+        assert_eq!((mount.root.to_string().as_str(), mount.version), ("/docker/a", Version::OneFreezer));
+        assert_eq!(parse_mount(b"30 23 0:26 / /mnt rw - cgroup cgroup rw,cpu"), None);
+        assert_eq!(parse_mount(b"30 23 0:26 / /mnt rw - ext4 /dev/vda rw"), None);
+        assert_eq!(parse_mount(b""), None);
+    }
+
+    #[test]
+    fn a_group_is_named_from_the_hierarchys_root() {
+        let path = GroupPath::from_kernel;
+        assert_eq!(path_below(&path(b"/cgf/jobs/web"), &path(b"/cgf/jobs")), Some(path(b"web")));
+        assert_eq!(path_below(&path(b"/cgf/jobs"), &path(b"/cgf/jobs")), Some(GroupPath::root()));
+        assert_eq!(path_below(&path(b"/cgf/jobs2"), &path(b"/cgf/jobs")), None);
+        assert_eq!(path_below(&path(b"/../x"), &path(b"/")), None);
+        assert_eq!(Version::Two.path_in(b"0::/a:b (deleted)"), Some(&b"/a:b"[..]));
+        assert_eq!(Version::OneFreezer.path_in(b"6:freezer:/x"), Some(&b"/x"[..]));
+        assert_eq!(Version::OneFreezer.path_in(b"0::/x"), None);
+    }
+}

@@ -1,0 +1,69 @@
+//! The task that stands in the way, named so that somebody can go and look.
+
+use std::fmt;
+
+/// A task that kept a group from being frozen, emptied or removed (R3.7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Blocker {
+    /// The process.
+    pub pid: i32,
+    /// The thread; the process's own number for its first thread.
+    pub tid: i32,
+    /// The thread's name as the kernel has it, at most 15 bytes.
+    pub command: String,
+    /// The kernel's letter for what the task does: `R` runs, `S` sleeps, `D`
+    /// sleeps and heeds no signal, … (proc_pid_stat(5)). `?` when it has gone.
+    pub state: char,
+    /// The kernel function that the task waits in, `request_wait_answer`;
+    /// empty where it runs, or where we may not read it.
+    pub waits_in: String,
+    /// Why it counts as a blocker.
+    pub evidence: Evidence,
+}
+
+/// What makes us say that a task blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Evidence {
+    /// The kernel said so: alone in a probe group, the task stayed unfrozen.
+    Proved,
+    /// The task's own state shows that it is not stopped (embedded), or is all
+    /// that could be read in the time or with the rights at hand.
+    State,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Evidence::Proved => "proved by the kernel in a probe group",
+            Evidence::State => "by its state",
+        })
+    }
+}
+
+impl fmt::Display for Blocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.pid)?;
+        if self.tid != self.pid {
+            write!(f, "/{}", self.tid)?;
+        }
+        write!(f, " ({}) {}", self.command, self.state)?;
+        if !self.waits_in.is_empty() {
+            write!(f, " in {}", self.waits_in)?;
+        }
+        Ok(())
+    }
+}
+
+/// At most this many blockers stand in a message; all are in the error.
+const SHOWN: usize = 3;
+
+/// The blockers for the end of a message: `4242 (cat) D in request_wait_answer`.
+pub(crate) fn in_short(blockers: &[Blocker]) -> String {
+    let mut text = blockers.iter().take(SHOWN).map(Blocker::to_string).collect::<Vec<_>>().join(", ");
+    if blockers.len() > SHOWN {
+        text.push_str(&format!(" and {} more", blockers.len() - SHOWN));
+    }
+    text
+}

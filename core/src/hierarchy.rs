@@ -1,0 +1,426 @@
+//! A tree of groups: which subsystems, who carries it, where its root lies.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::attribute;
+use crate::backend::{Backend, BackendKind, Node, cgroup1::Cgroup1, cgroup2::Cgroup2, embedded::Embedded, tree};
+use crate::deadline::Deadline;
+use crate::doctor;
+use crate::error::{Error, Result};
+use crate::group::Group;
+use crate::options::Options;
+use crate::path::GroupPath;
+use crate::place::{check_hierarchy_name, place};
+use crate::sys::{Errno, dir::Dir, fork::Origin};
+use crate::system::System;
+
+/// A hierarchy: a tree of groups with subsystems bound to it.
+///
+/// A handle is cheap to clone and may be used from several threads at once.
+/// Dropping the last one forgets the handle, not the hierarchy. In a forked
+/// child a handle made before the fork gives ECHILD for everything.
+#[derive(Clone)]
+pub struct Hierarchy(Arc<Inner>);
+
+struct Inner {
+    name: OsString,
+    root: Arc<Node>,
+    directory: PathBuf,
+    backend: Box<dyn Backend>,
+    subsystems: Vec<String>,
+    time_limit: std::time::Duration,
+    /// Somebody else's directory, opened by `root=`: nothing is recorded on it
+    /// and it is not removed.
+    adopted: bool,
+    system: Option<System>,
+    origin: Origin,
+}
+
+/// The subsystems of a hierarchy, on its root directory.
+const SUBSYSTEMS: &str = "subsystems";
+/// The state directory of the system that it belongs to, empty for none.
+const SYSTEM: &str = "system";
+
+impl Hierarchy {
+    /// Opens the hierarchy `name`, and makes it if there is none.
+    ///
+    /// Whoever opens the same name with the same subsystems shares it (R1.1).
+    /// With `backend=auto`, one that exists is opened where it is; a new one is
+    /// carried by the first backend that passes a trial ([`doctor`](crate::doctor)),
+    /// for which a child process is made for a moment. With `root=`, the name is
+    /// a label.
+    ///
+    /// # Errors
+    ///
+    /// * EINVAL: a name that is none; `root=` is no cgroup of the chosen backend.
+    /// * EBUSY: it exists with other subsystems, or in another system; or a
+    ///   subsystem is bound to another hierarchy of the same system.
+    /// * ENODEV: the chosen backend is not there. ENOENT: no directory `root=`.
+    /// * EACCES: not permitted; the message names the directory.
+    pub fn open(name: impl AsRef<OsStr>, options: &Options) -> Result<Hierarchy> {
+        let name = name.as_ref();
+        check_hierarchy_name(name)?;
+        if let Some(root) = options.root_directory() {
+            return Hierarchy::adopt_as(name, root, options);
+        }
+        let kind = match options.chosen_backend() {
+            Some(kind) => kind,
+            None => match where_it_is(name, options) {
+                Some(kind) => kind,
+                None => doctor::first_that_works()?,
+            },
+        };
+        Hierarchy::open_on(kind, name, options)
+    }
+
+    /// Opens the groups at and below an existing directory, whoever made it: a
+    /// container of runc, crun, LXC or systemd. Nothing is written to it until
+    /// the caller asks for something.
+    ///
+    /// # Errors
+    ///
+    /// ENOENT: no such directory. EINVAL: it is no cgroup of the chosen backend.
+    pub fn adopt(root: impl AsRef<Path>, options: &Options) -> Result<Hierarchy> {
+        let root = root.as_ref();
+        Hierarchy::adopt_as(root.as_os_str(), root, options)
+    }
+
+    /// Opens the group that a process is in, as the root of a hierarchy: the
+    /// first of cgroup v2 and v1 where that is not the kernel's own root.
+    ///
+    /// # Errors
+    ///
+    /// ESRCH: no such process, or it is in no group but the kernel's root.
+    pub fn adopt_group_of(pid: i32, options: &Options) -> Result<Hierarchy> {
+        use tree::{Mount, Version};
+        for (version, kind) in [(Version::Two, BackendKind::Cgroup2), (Version::OneFreezer, BackendKind::Cgroup1)] {
+            if options.chosen_backend().is_some_and(|chosen| chosen != kind) {
+                continue;
+            }
+            let Ok(mount) = Mount::first(version) else { continue };
+            let found = match mount.group_of(&format!("/proc/{pid}/cgroup")) {
+                Err(Errno::SRCH) => return Err(crate::process::no_such_process(pid)),
+                other => other.map_err(|errno| Error::os(errno, format_args!("reading the cgroup of {pid}")))?,
+            };
+            if let Some(path) = found.filter(|path| !path.is_root()) {
+                return Hierarchy::adopt(mount.point.join(path.as_path()), &options.clone().backend(kind));
+            }
+        }
+        Err(Error::new(libc::ESRCH, format!("process {pid} is in no group but the kernel's own root")))
+    }
+
+    /// Ends a hierarchy that has no groups but its root. On an adopted
+    /// directory it only checks that: the directory is somebody else's.
+    ///
+    /// # Errors
+    ///
+    /// EBUSY: it has groups, or processes in its root. ENODEV: it has ended
+    /// already. ECHILD: in a forked child.
+    pub fn unmount(&self) -> Result<()> {
+        let backend = self.backend()?;
+        let root = &self.0.root;
+        if let Some(child) = root.children()?.first() {
+            let example = &child.path;
+            return Err(Error::new(libc::EBUSY, format!("hierarchy {self} still has groups, {example} for one")));
+        }
+        if self.0.adopted {
+            return Ok(());
+        }
+        let busy = || Error::new(libc::EBUSY, format!("hierarchy {self} has processes in its root group"));
+        if backend.is_populated(root)? {
+            return Err(busy());
+        }
+        let above = self.0.directory.parent().unwrap_or(Path::new("/"));
+        let above_dir =
+            Dir::open(above).map_err(|errno| Error::os(errno, format_args!("opening {}", above.display())))?;
+        let parent = Node { dir: above_dir, path: GroupPath::root() };
+        let dir = self.own_dir()?;
+        let group = Node { dir, path: GroupPath::root().child(&self.0.name) };
+        crate::group::same_directory(&parent, &group)?;
+        match backend.remove(&parent, &group) {
+            Ok(()) => {}
+            Err(Errno::BUSY | Errno::NOTEMPTY) => return Err(busy()),
+            Err(errno) => return Err(group.failed(errno, "removing the root directory")),
+        }
+        // The last hierarchy takes the directory of all with it.
+        let _ = rustix::fs::rmdir(above);
+        match &self.0.system {
+            Some(system) => system.unbind(&self.0.directory),
+            None => Ok(()),
+        }
+    }
+
+    /// The name it was opened by.
+    pub fn name(&self) -> &OsStr {
+        &self.0.name
+    }
+
+    /// Who carries it.
+    pub fn backend_kind(&self) -> BackendKind {
+        self.0.backend.kind()
+    }
+
+    /// Its root directory.
+    pub fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
+    /// The subsystems bound to it, sorted.
+    pub fn subsystems(&self) -> &[String] {
+        &self.0.subsystems
+    }
+
+    /// Makes a group, and those above it that are missing.
+    ///
+    /// # Errors
+    ///
+    /// EEXIST: there is one. EINVAL, ENAMETOOLONG: no path for a group
+    /// ([`GroupPath::parse`]). EACCES: not permitted. ENODEV: the hierarchy has
+    /// ended. ECHILD: in a forked child. After a failure nothing is left of
+    /// what the call made.
+    pub fn create(&self, path: impl AsRef<[u8]>) -> Result<Group> {
+        Group::create(self, &GroupPath::parse(path)?)
+    }
+
+    /// Opens a group that exists; `/` is the root.
+    ///
+    /// # Errors
+    ///
+    /// ENOENT: there is none. ELOOP: a symbolic link is on the way. Else as
+    /// [`create`](Hierarchy::create).
+    pub fn open_group(&self, path: impl AsRef<[u8]>) -> Result<Group> {
+        Group::open(self, &GroupPath::parse(path)?)
+    }
+
+    /// The root group.
+    pub fn root(&self) -> Group {
+        Group::from_node(self, Arc::clone(&self.0.root))
+    }
+
+    /// The group that a process is in; 0 is the caller (R1.10).
+    ///
+    /// A process that was never moved is in the root group. With `root=`, a
+    /// process outside of that directory is in no group.
+    ///
+    /// # Errors
+    ///
+    /// ESRCH: no such process, or outside of an adopted root. ECHILD: in a
+    /// forked child.
+    pub fn group_of(&self, pid: i32) -> Result<Group> {
+        let process = crate::process::Process::open(pid)?;
+        let found = self.backend()?.locate(process.pid())?;
+        if !process.is_there() {
+            return Err(crate::process::no_such_process(pid));
+        }
+        match found {
+            Some(path) if path.is_root() => Ok(self.root()),
+            Some(path) => Group::open(self, &path),
+            None if !self.0.adopted => Ok(self.root()),
+            None => Err(Error::new(
+                libc::ESRCH,
+                format!("process {} is outside of {}", process.pid(), self.0.directory.display()),
+            )),
+        }
+    }
+
+    /// Every group but the root, parents before their children.
+    ///
+    /// # Errors
+    ///
+    /// ENODEV: the hierarchy has ended. ECHILD: in a forked child.
+    pub fn groups(&self) -> Result<Vec<GroupPath>> {
+        self.root().groups()
+    }
+
+    pub(crate) fn backend(&self) -> Result<&dyn Backend> {
+        if self.0.origin.is_here() {
+            Ok(&*self.0.backend)
+        } else {
+            let why = "the handle was made before a fork; a child opens its own";
+            Err(Error::new(libc::ECHILD, why))
+        }
+    }
+
+    pub(crate) fn root_node(&self) -> &Node {
+        &self.0.root
+    }
+
+    /// A deadline for one operation that begins now.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::after(self.0.time_limit)
+    }
+
+    /// Opens or makes the hierarchy on a backend that was chosen.
+    pub(crate) fn open_on(kind: BackendKind, name: &OsStr, options: &Options) -> Result<Hierarchy> {
+        let above = place(kind, options.state_directory().map(PathBuf::as_path))?;
+        let directory = above.join(name);
+        let system = options.state_directory().map(|state| System::open(state)).transpose()?;
+        let root = open_or_make(kind, &above, name)?;
+        let backend = carry(kind, &root, options)?;
+        let root = Node { dir: root, path: GroupPath::root() };
+        let subsystems = match settle_record(&root, name, options) {
+            Ok(subsystems) => subsystems,
+            Err(error) => return Err(error),
+        };
+        if let Some(system) = &system {
+            system.bind(&directory, name, &subsystems, Deadline::after(options.time_limit()))?;
+        }
+        Ok(Hierarchy(Arc::new(Inner {
+            name: name.to_owned(),
+            root: Arc::new(root),
+            directory,
+            backend,
+            subsystems,
+            time_limit: options.time_limit(),
+            adopted: false,
+            system,
+            origin: Origin::here(),
+        })))
+    }
+
+    fn adopt_as(name: &OsStr, directory: &Path, options: &Options) -> Result<Hierarchy> {
+        let failed =
+            |errno: Errno| Error::os(errno, format_args!("opening the root directory {}", directory.display()));
+        let root = Dir::open(directory).map_err(failed)?;
+        let found = kind_of(&root)?;
+        let kind = options.chosen_backend().unwrap_or(found);
+        if kind != found {
+            let why = format!("root={} is of {found}, not of {kind}", directory.display());
+            return Err(Error::new(libc::EINVAL, why));
+        }
+        let backend = carry(kind, &root, options)?;
+        let subsystems = match options.named_subsystems() {
+            [] => Options::every_subsystem(),
+            named => named.to_vec(),
+        };
+        Ok(Hierarchy(Arc::new(Inner {
+            name: name.to_owned(),
+            root: Arc::new(Node { dir: root, path: GroupPath::root() }),
+            directory: directory.to_owned(),
+            backend,
+            subsystems,
+            time_limit: options.time_limit(),
+            adopted: true,
+            system: None,
+            origin: Origin::here(),
+        })))
+    }
+
+    fn own_dir(&self) -> Result<Dir> {
+        let root = &self.0.root;
+        root.dir.open_dir(".").map_err(|errno| root.failed(errno, "opening the directory"))
+    }
+}
+
+impl fmt::Display for Hierarchy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.name.to_string_lossy())
+    }
+}
+
+impl fmt::Debug for Hierarchy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hierarchy")
+            .field("name", &self.0.name)
+            .field("backend", &self.0.backend.kind())
+            .field("directory", &self.0.directory)
+            .finish()
+    }
+}
+
+fn carry(kind: BackendKind, root: &Dir, options: &Options) -> Result<Box<dyn Backend>> {
+    Ok(match kind {
+        BackendKind::Cgroup2 => Box::new(Cgroup2::new(root)?),
+        BackendKind::Cgroup1 => Box::new(Cgroup1::new(root)?),
+        BackendKind::Embedded => Box::new(Embedded::new(root, options.stop_method())?),
+    })
+}
+
+/// Where a hierarchy of this name exists already.
+fn where_it_is(name: &OsStr, options: &Options) -> Option<BackendKind> {
+    BackendKind::ALL.into_iter().find(|kind| {
+        let above = place(*kind, options.state_directory().map(PathBuf::as_path));
+        above.is_ok_and(|above| above.join(name).is_dir())
+    })
+}
+
+/// Which backend a directory belongs to, by its file system.
+fn kind_of(root: &Dir) -> Result<BackendKind> {
+    const CGROUP2: u64 = 0x6367_7270;
+    const CGROUP1: u64 = 0x0027_e0eb;
+    let found = rustix::fs::fstatfs(root).map_err(|errno| Error::os(errno, "looking at the root directory"))?;
+    Ok(match found.f_type as u64 {
+        CGROUP2 => BackendKind::Cgroup2,
+        CGROUP1 => BackendKind::Cgroup1,
+        _ => BackendKind::Embedded,
+    })
+}
+
+/// The hierarchy's root directory, made if need be.
+fn open_or_make(kind: BackendKind, above: &Path, name: &OsStr) -> Result<Dir> {
+    let directory = above.join(name);
+    let failed = |errno: Errno| Error::os(errno, format_args!("making {}", directory.display()));
+    let private = kind == BackendKind::Embedded;
+    let mode = if private { 0o700 } else { 0o755 };
+    // Somebody who ends another hierarchy may take `above` away between our
+    // making it and our using it: then it is made again.
+    for _ in 0..100 {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(above);
+        made.map_err(|error| Error::os(&error, format_args!("making {}", above.display())))?;
+        if private {
+            check_owner(above)?;
+        }
+        match rustix::fs::mkdir(&directory, mode.into()) {
+            Ok(()) | Err(Errno::EXIST) => match Dir::open(&directory) {
+                Ok(dir) => return Ok(dir),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(failed(errno)),
+            },
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+    Err(failed(Errno::NOENT))
+}
+
+/// A directory in a place where others can make one before us.
+fn check_owner(directory: &Path) -> Result<()> {
+    let shown = directory.display();
+    let found =
+        std::fs::symlink_metadata(directory).map_err(|error| Error::os(&error, format_args!("looking at {shown}")))?;
+    let ours = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw();
+    if ours && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(Error::new(libc::EACCES, format!("{shown} belongs to another user, or others may write to it: not used")))
+}
+
+/// Agrees with whoever else opened it on what the hierarchy is.
+fn settle_record(root: &Node, name: &OsStr, options: &Options) -> Result<Vec<String>> {
+    let wanted = match options.named_subsystems() {
+        [] => Options::every_subsystem(),
+        named => named.to_vec(),
+    };
+    let state = options.state_directory().map(|path| path.display().to_string()).unwrap_or_default();
+    let name = name.display();
+    attribute::set_new(root, SYSTEM, &state)?;
+    if let Some(recorded) = attribute::get(root, SYSTEM)?
+        && recorded != state
+    {
+        let whose =
+            if recorded.is_empty() { "a system of its own".to_owned() } else { format!("the system {recorded}") };
+        return Err(Error::new(libc::EBUSY, format!("hierarchy {name} belongs to {whose}")));
+    }
+    attribute::set_new(root, SUBSYSTEMS, &wanted.join(","))?;
+    let Some(recorded) = attribute::get(root, SUBSYSTEMS)? else { return Ok(wanted) };
+    let bound: Vec<String> = recorded.split(',').map(str::to_owned).collect();
+    if !options.named_subsystems().is_empty() && bound != wanted {
+        let why = format!("hierarchy {name} is bound to {recorded}, not to {}", wanted.join(","));
+        return Err(Error::new(libc::EBUSY, why));
+    }
+    Ok(bound)
+}

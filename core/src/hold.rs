@@ -1,0 +1,167 @@
+//! A freeze that several share: the last one out thaws.
+
+use std::fs::File;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+
+use crate::attribute;
+use crate::deadline::{Deadline, Wait};
+use crate::error::{Error, Result};
+use crate::group::Group;
+use crate::subsystems::freezer::FreezeOptions;
+use crate::sys::fork::Origin;
+use crate::sys::lock::{self, Mode};
+
+/// Whoever comes or goes locks this byte of the freeze file alone.
+const DOOR: u64 = 1 << 40;
+/// Everybody inside shares a read lock on this one.
+const INSIDE: u64 = DOOR + 1;
+
+/// What the group was before the first came in: an attribute while somebody is.
+const BEFORE: &str = "held";
+const FROZEN: &str = "FROZEN";
+const THAWED: &str = "THAWED";
+
+/// A share in keeping a group frozen.
+///
+/// Holds are counted across threads and processes by read locks on the group's
+/// freeze file. When the last one is given back the group is thawed, unless it
+/// was frozen already before the first. A holder that is killed gives its share
+/// back; if it was the last, the group stays frozen until the next holder leaves
+/// or somebody thaws it.
+///
+/// It does not keep others from thawing the group: that takes a checkpoint.
+/// After a fork the share is the parent's; dropping the child's copy does
+/// nothing, but a parent that is killed leaves its share to such a child until
+/// that ends or executes a program.
+#[must_use = "dropping a hold gives it back at once"]
+#[derive(Debug)]
+pub struct Hold {
+    group: Group,
+    file: File,
+    origin: Origin,
+    given_back: bool,
+}
+
+impl Group {
+    /// Freezes the group for as long as the returned value, or another one of
+    /// anybody's, is there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`freeze_with`](Group::freeze_with), after which the share has
+    /// been given back; ETIMEDOUT: another holder comes or goes and does not get
+    /// on with it before the deadline.
+    pub fn hold(&self, deadline: impl Into<Deadline>) -> Result<Hold> {
+        self.hold_with(deadline, FreezeOptions::within)
+    }
+
+    /// The same, where `options` makes the options of the freeze from the
+    /// deadline that is left.
+    ///
+    /// # Errors
+    ///
+    /// As [`hold`](Group::hold).
+    pub fn hold_with<'a>(
+        &self,
+        deadline: impl Into<Deadline>,
+        options: impl FnOnce(Deadline) -> FreezeOptions<'a>,
+    ) -> Result<Hold> {
+        let deadline = deadline.into();
+        let backend = self.backend()?;
+        let file = self.node().dir.open_file(backend.freeze_file(), OFlags::RDWR);
+        let file = file.map_err(|errno| self.node().failed(errno, "opening the freeze file"))?;
+        {
+            let _door = Door::enter(self, &file, deadline)?;
+            // With nobody inside, what is recorded is what holders who were
+            // killed found, and so is the state that they left: it stands.
+            if !self.locked(&file)? && attribute::get(self.node(), BEFORE)?.is_none() {
+                let before = if self.is_self_freezing()? { FROZEN } else { THAWED };
+                attribute::set(self.node(), BEFORE, before)?;
+            }
+            let inside = lock::try_lock(&file, INSIDE, Mode::Read);
+            inside.map_err(|errno| self.node().failed(errno, "locking the freeze file"))?;
+        }
+        let hold = Hold { group: self.clone(), file, origin: Origin::here(), given_back: false };
+        match self.freeze_with(options(deadline)) {
+            Ok(()) => Ok(hold),
+            Err(error) => {
+                hold.give_back()?;
+                Err(error)
+            }
+        }
+    }
+
+    fn locked(&self, file: &File) -> Result<bool> {
+        let locked = lock::is_locked(file, INSIDE, Mode::Write);
+        locked.map_err(|errno| self.node().failed(errno, "looking at the locks of the freeze file"))
+    }
+}
+
+impl Hold {
+    /// Gives the share back, and thaws the group if it was the last.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`thaw`](Group::thaw); ETIMEDOUT as in [`Group::hold`].
+    pub fn give_back(mut self) -> Result<()> {
+        self.leave()
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        if self.given_back || !self.origin.is_here() {
+            return Ok(());
+        }
+        self.given_back = true;
+        let group = &self.group;
+        let _door = Door::enter(group, &self.file, group.hierarchy().deadline())?;
+        // Unlocked and not just closed: a forked child has a copy of the
+        // descriptor, and must not keep up what its parent gave back.
+        lock::unlock(&self.file, INSIDE).map_err(|errno| group.node().failed(errno, "unlocking the freeze file"))?;
+        if group.locked(&self.file)? {
+            return Ok(());
+        }
+        let before = attribute::get(group.node(), BEFORE)?;
+        attribute::remove(group.node(), BEFORE)?;
+        if before.as_deref() == Some(FROZEN) { Ok(()) } else { group.thaw() }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // Nobody to tell; who wants to know calls give_back.
+        let _ = self.leave();
+    }
+}
+
+/// Being alone in coming and going.
+struct Door<'a> {
+    file: &'a File,
+}
+
+impl<'a> Door<'a> {
+    fn enter(group: &Group, file: &'a File, deadline: Deadline) -> Result<Door<'a>> {
+        // A deadline of zero still leaves a moment to the one in the door.
+        let least = Deadline::after(Duration::from_millis(100));
+        let deadline = if deadline.asks_once() { least } else { deadline };
+        let mut wait = Wait::until(deadline);
+        loop {
+            match lock::try_lock(file, DOOR, Mode::Write) {
+                Ok(true) => return Ok(Door { file }),
+                Ok(false) => {}
+                Err(errno) => return Err(group.node().failed(errno, "locking the freeze file")),
+            }
+            if wait.pause(Duration::from_millis(1)).is_err() {
+                let why = format!("another holder of {group} has stood in the door for too long");
+                return Err(Error::new(libc::ETIMEDOUT, why));
+            }
+        }
+    }
+}
+
+impl Drop for Door<'_> {
+    fn drop(&mut self) {
+        let _ = lock::unlock(self.file, DOOR);
+    }
+}

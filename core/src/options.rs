@@ -1,0 +1,224 @@
+//! The mount-style options of a hierarchy, the same text on every surface.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::backend::BackendKind;
+use crate::backend::embedded::StopMethod;
+use crate::error::{Error, Result};
+
+/// What there is to bind to a hierarchy.
+const SUBSYSTEMS: [&str; 2] = ["freezer", "signal"];
+
+/// How a hierarchy is opened.
+///
+/// Made by hand or read from a string as mount(8) takes it:
+/// `freezer,signal,backend=cgroup2,deadline=5000`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    subsystems: Vec<String>,
+    backend: Option<BackendKind>,
+    root: Option<PathBuf>,
+    state: Option<PathBuf>,
+    deadline: Duration,
+    stop: StopMethod,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            subsystems: Vec::new(),
+            backend: None,
+            root: None,
+            state: None,
+            deadline: Duration::from_secs(10),
+            stop: StopMethod::Signal,
+        }
+    }
+}
+
+impl Options {
+    /// Reads the string form. Empty: everything by default.
+    ///
+    /// | token | meaning |
+    /// |---|---|
+    /// | `freezer`, `signal` | subsystems to bind; none named: those the hierarchy has, or all |
+    /// | `backend=auto`, `cgroup2`, `cgroup1`, `embedded` | who carries the groups |
+    /// | `root=DIR` | open the groups below this existing directory |
+    /// | `state=DIR` | the system the hierarchy belongs to |
+    /// | `deadline=MS` | bounds remove, kill, spawn, attach and thaw; 10000 |
+    /// | `stop=signal`, `ptrace` | how the embedded backend stops a task |
+    ///
+    /// # Errors
+    ///
+    /// EINVAL: an unknown option, an empty or a repeated token, a value that is
+    /// none. ENOENT: an unknown subsystem (R1.1).
+    pub fn parse(text: &str) -> Result<Options> {
+        let mut options = Options::default();
+        if text.is_empty() {
+            return Ok(options);
+        }
+        let mut seen: Vec<&str> = Vec::new();
+        for token in text.split(',') {
+            let (key, value) = match token.split_once('=') {
+                Some((key, value)) => (key, Some(value)),
+                None => (token, None),
+            };
+            if key.is_empty() {
+                return Err(invalid(format!("{text:?} has an empty token")));
+            }
+            if seen.contains(&key) {
+                return Err(invalid(format!("{key:?} is given twice")));
+            }
+            seen.push(key);
+            match value {
+                None => options = options.subsystem(key)?,
+                Some("") => return Err(invalid(format!("{key}= has no value"))),
+                Some(value) => options.set(key, value)?,
+            }
+        }
+        Ok(options)
+    }
+
+    /// Binds one subsystem more.
+    ///
+    /// # Errors
+    ///
+    /// ENOENT: there is none of that name. EINVAL: bound already, or empty.
+    pub fn subsystem(mut self, name: &str) -> Result<Options> {
+        if name.is_empty() {
+            return Err(invalid("the name of a subsystem is empty"));
+        }
+        if !SUBSYSTEMS.contains(&name) {
+            let known = SUBSYSTEMS.join(", ");
+            return Err(Error::new(libc::ENOENT, format!("no subsystem {name:?}; there are: {known}")));
+        }
+        if self.subsystems.iter().any(|bound| bound == name) {
+            return Err(invalid(format!("{name:?} is given twice")));
+        }
+        self.subsystems.push(name.to_owned());
+        self.subsystems.sort();
+        Ok(self)
+    }
+
+    /// Says who carries the groups; the default takes the first that works.
+    #[must_use]
+    pub fn backend(mut self, kind: BackendKind) -> Options {
+        self.backend = Some(kind);
+        self
+    }
+
+    /// Opens the groups below an existing directory, whoever made it.
+    #[must_use]
+    pub fn root(mut self, directory: impl Into<PathBuf>) -> Options {
+        self.root = Some(directory.into());
+        self
+    }
+
+    /// Makes the hierarchy part of the system with this state directory, in
+    /// which a subsystem is bound to one hierarchy at most.
+    #[must_use]
+    pub fn state(mut self, directory: impl Into<PathBuf>) -> Options {
+        self.state = Some(directory.into());
+        self
+    }
+
+    /// Bounds remove, kill, spawn, attach and thaw.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Options {
+        self.deadline = deadline;
+        self
+    }
+
+    /// How the embedded backend stops a task.
+    #[must_use]
+    pub fn stop(mut self, method: StopMethod) -> Options {
+        self.stop = method;
+        self
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        match key {
+            "backend" if value == "auto" => self.backend = None,
+            "backend" => self.backend = Some(value.parse()?),
+            "root" | "state" => {
+                let path = PathBuf::from(value);
+                if !path.is_absolute() {
+                    return Err(invalid(format!("{key}={value}: the path must begin with a slash")));
+                }
+                *(if key == "root" { &mut self.root } else { &mut self.state }) = Some(path);
+            }
+            "deadline" => match value.parse() {
+                Ok(ms) => self.deadline = Duration::from_millis(ms),
+                Err(_) => return Err(invalid(format!("deadline={value}: not a number of milliseconds"))),
+            },
+            "stop" => {
+                self.stop = match value {
+                    "signal" => StopMethod::Signal,
+                    "ptrace" => StopMethod::Ptrace,
+                    _ => return Err(invalid(format!("stop={value}: not one of signal, ptrace"))),
+                }
+            }
+            _ => return Err(invalid(format!("unknown option {key}=; there are backend, root, state, deadline, stop"))),
+        }
+        Ok(())
+    }
+
+    /// The subsystems asked for, in order; empty if none was named.
+    pub(crate) fn named_subsystems(&self) -> &[String] {
+        &self.subsystems
+    }
+
+    /// All there are, for a new hierarchy whose opener named none.
+    pub(crate) fn every_subsystem() -> Vec<String> {
+        SUBSYSTEMS.map(str::to_owned).to_vec()
+    }
+
+    pub(crate) fn chosen_backend(&self) -> Option<BackendKind> {
+        self.backend
+    }
+
+    pub(crate) fn root_directory(&self) -> Option<&PathBuf> {
+        self.root.as_ref()
+    }
+
+    pub(crate) fn state_directory(&self) -> Option<&PathBuf> {
+        self.state.as_ref()
+    }
+
+    pub(crate) fn time_limit(&self) -> Duration {
+        self.deadline
+    }
+
+    pub(crate) fn stop_method(&self) -> StopMethod {
+        self.stop
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(libc::EINVAL, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R1.1
+    #[test]
+    fn tokens_are_known_single_and_not_empty() {
+        let errno = |text: &str| Options::parse(text).unwrap_err().errno();
+        for text in [",", "freezer,", ",freezer", "freezer,,signal", "freezer,freezer", "backend=", "backend=cgroup3"] {
+            assert_eq!(errno(text), libc::EINVAL, "{text:?}");
+        }
+        for text in ["deadline=soon", "deadline=-1", "stop=gently", "speed=high", "root=here", "=x", "root=/a,root=/b"]
+        {
+            assert_eq!(errno(text), libc::EINVAL, "{text:?}");
+        }
+        assert_eq!(errno("freezer,nosuch"), libc::ENOENT);
+        let options = Options::parse("signal,freezer,backend=cgroup1,deadline=250,stop=ptrace,state=/s").unwrap();
+        assert_eq!(options.named_subsystems(), ["freezer", "signal"]);
+        assert_eq!(options.chosen_backend(), Some(BackendKind::Cgroup1));
+        assert_eq!(options.time_limit(), Duration::from_millis(250));
+        assert_eq!(Options::parse("").unwrap(), Options::default());
+    }
+}

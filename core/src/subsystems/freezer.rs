@@ -1,0 +1,252 @@
+//! The freezer: stopping every task of a group, and letting it go again.
+//!
+//! ```text
+//!                 freeze                 the last task stops
+//!     THAWED ───────────────▶ FREEZING ───────────────────────▶ FROZEN
+//!        ▲                        │                                │
+//!        └──────── thaw ──────────┴───────────── thaw ─────────────┘
+//! ```
+//!
+//! A group is FREEZING for as long as one of its tasks, or of a group below,
+//! does not stop; it becomes FROZEN without further ado when the last one has.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::backend::{Effort, Outcome};
+use crate::blocker;
+use crate::deadline::{Deadline, Ended, Meanwhile, Wait};
+use crate::error::{Error, Result};
+use crate::frozen_time;
+use crate::group::Group;
+
+/// What a group's tasks do (R3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// They run.
+    Thawed = 0,
+    /// They were asked to stop, and at least one has not.
+    Freezing = 1,
+    /// None of them runs, on the kernel's own evidence at the time of asking.
+    Frozen = 2,
+    /// Frozen, and held so by a checkpoint.
+    Checkpointing = 3,
+}
+
+impl State {
+    /// The word in `freezer.state`.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Thawed => "THAWED",
+            State::Freezing => "FREEZING",
+            State::Frozen => "FROZEN",
+            State::Checkpointing => "CHECKPOINTING",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How to freeze: how long, and what then.
+///
+/// ```
+/// use std::time::Duration;
+/// let options = cgf::FreezeOptions::within(Duration::from_secs(5)).rollback(true);
+/// ```
+#[must_use]
+pub struct FreezeOptions<'a> {
+    deadline: Deadline,
+    rollback: bool,
+    with_caller: bool,
+    meanwhile: Option<&'a mut Meanwhile<'a>>,
+}
+
+impl<'a> FreezeOptions<'a> {
+    /// Waits at most this long for the last task to stop; a zero duration asks
+    /// and looks once, [`Deadline::never`] waits without limit.
+    pub fn within(deadline: impl Into<Deadline>) -> FreezeOptions<'a> {
+        FreezeOptions { deadline: deadline.into(), rollback: false, with_caller: false, meanwhile: None }
+    }
+
+    /// After a failure, give the group back the state it had before. Without
+    /// it, a group that missed its deadline stays FREEZING, and freezes when
+    /// the blocking task goes.
+    pub fn rollback(mut self, rollback: bool) -> Self {
+        self.rollback = rollback;
+        self
+    }
+
+    /// Allow a group that the caller is in. The caller stops with the others;
+    /// the call returns when somebody else has thawed the group.
+    pub fn with_caller(mut self, with_caller: bool) -> Self {
+        self.with_caller = with_caller;
+        self
+    }
+
+    /// Called about every 50 ms while the freeze waits, with the time it has
+    /// waited. `Break` ends the wait: EINTR, the state kept or rolled back as
+    /// after a missed deadline.
+    pub fn meanwhile(mut self, meanwhile: &'a mut Meanwhile<'a>) -> Self {
+        self.meanwhile = Some(meanwhile);
+        self
+    }
+}
+
+/// How much longer than its deadline a freeze may take to name who blocks.
+const NAMING: Duration = Duration::from_millis(100);
+
+impl Group {
+    /// Freezes every task of the group and of the groups below, and returns
+    /// when the last one has stopped (R3.2).
+    ///
+    /// Stopped and traced tasks count as frozen, and are still stopped after
+    /// the thaw (R3.4). A group frozen already stays so: the call succeeds.
+    ///
+    /// # Errors
+    ///
+    /// * EBUSY: not all had stopped by the deadline. The error names them
+    ///   ([`Error::blockers`]), which may take 100 ms more. The group stays
+    ///   FREEZING until it is thawed, frozen again, or the blockers go.
+    /// * ECANCELED: somebody thawed it meanwhile.
+    /// * EDEADLK: the caller is in the group (R3.5); nothing was frozen.
+    /// * EINVAL: it is the kernel's own root group.
+    /// * ENODEV: the group was removed. EACCES: not permitted.
+    /// * ECHILD: the handle was made before a fork, and this is the child.
+    pub fn freeze(&self, timeout: impl Into<Deadline>) -> Result<()> {
+        self.freeze_with(FreezeOptions::within(timeout))
+    }
+
+    /// Freezes as [`freeze`](Group::freeze) does, with more to say about it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`freeze`](Group::freeze); EINTR: the caller's own function
+    /// ended the wait.
+    pub fn freeze_with(&self, options: FreezeOptions<'_>) -> Result<()> {
+        let backend = self.backend()?;
+        let deadline = options.deadline;
+        let inside = backend.holds_caller(self.node())?;
+        if inside && !options.with_caller {
+            let why = format!("freezing {self} would stop the caller, which is in it");
+            return Err(Error::new(libc::EDEADLK, why));
+        }
+        let began = frozen_time::now();
+        let mut wait = Wait::with(deadline, options.meanwhile);
+        let attempt = backend.freeze(self.node(), &mut wait, inside)?;
+        if !attempt.was_asked && attempt.outcome != Outcome::Cancelled {
+            frozen_time::begin(backend, self.node(), began)?;
+        }
+        let error = match attempt.outcome {
+            Outcome::Done => return Ok(()),
+            // The caller was stopped, and runs again: somebody thawed it.
+            Outcome::Cancelled if inside => return Ok(()),
+            Outcome::Cancelled => {
+                return Err(Error::new(libc::ECANCELED, format!("somebody thawed {self} while it was freezing")));
+            }
+            Outcome::Ended(ended) => match self.not_frozen(ended, deadline)? {
+                Some(error) => error,
+                None => return Ok(()),
+            },
+        };
+        if options.rollback && !attempt.was_asked {
+            self.thaw().map_err(|failed| failed.context("giving the group its former state back"))?;
+        }
+        Err(error)
+    }
+
+    /// Lets every task of the group go that is not held by a group above, or,
+    /// in a group below, by that group itself (R3.6).
+    ///
+    /// When it returns, no task is stopped by the group any more (R3.8). Thawing
+    /// a thawed group succeeds; thawing one whose parent is frozen is accepted
+    /// and takes effect when the parent is thawed.
+    ///
+    /// # Errors
+    ///
+    /// ETIMEDOUT: the kernel did not let go within the hierarchy's deadline.
+    /// EINVAL: the kernel's own root. ENODEV: the group was removed. EACCES:
+    /// not permitted. ECHILD: in a forked child.
+    pub fn thaw(&self) -> Result<()> {
+        let backend = self.backend()?;
+        let deadline = self.hierarchy().deadline();
+        let outcome = backend.thaw(self.node(), &mut Wait::until(deadline))?;
+        frozen_time::end(backend, self.node())?;
+        match outcome {
+            Outcome::Ended(_) => {
+                let waited = deadline.elapsed().as_millis();
+                Err(Error::new(libc::ETIMEDOUT, format!("{self} was asked to thaw and had not after {waited} ms")))
+            }
+            Outcome::Done | Outcome::Cancelled => Ok(()),
+        }
+    }
+
+    /// What the group's tasks really do at this moment.
+    ///
+    /// # Errors
+    ///
+    /// ENODEV: the group was removed. ECHILD: in a forked child.
+    pub fn state(&self) -> Result<State> {
+        self.backend()?.state(self.node())
+    }
+
+    /// Whether this group itself was asked to freeze (`freezer.self_freezing`).
+    ///
+    /// # Errors
+    ///
+    /// As [`state`](Group::state).
+    pub fn is_self_freezing(&self) -> Result<bool> {
+        self.backend()?.is_asked(self.node())
+    }
+
+    /// Whether a group above it was (`freezer.parent_freezing`).
+    ///
+    /// # Errors
+    ///
+    /// As [`state`](Group::state).
+    pub fn is_parent_freezing(&self) -> Result<bool> {
+        self.backend()?.is_asked_above(self.node())
+    }
+
+    /// How long the group has been frozen or freezing in all, by itself or by
+    /// a group above (R3.9).
+    ///
+    /// The kernel's figure on cgroup v2. Elsewhere ours, which counts what is
+    /// frozen and thawed through this library, by anybody.
+    ///
+    /// # Errors
+    ///
+    /// As [`state`](Group::state); EOPNOTSUPP: cgroup v2 before Linux 6.18.
+    pub fn frozen_time(&self) -> Result<Duration> {
+        frozen_time::total(self.backend()?, self.node())
+    }
+
+    /// Who has not stopped; `None` if the last one has by now.
+    fn not_frozen(&self, ended: Ended, deadline: Deadline) -> Result<Option<Error>> {
+        let backend = self.backend()?;
+        let effort = match ended {
+            Ended::Interrupted => Effort::Glance,
+            // A caller who asks once asks often: no moving of tasks for that.
+            Ended::Passed if deadline.asks_once() => Effort::Glance,
+            Ended::Passed => Effort::Prove(Deadline::after(NAMING)),
+        };
+        let waited = deadline.elapsed().as_millis();
+        let blockers = backend.blockers(self.node(), effort)?;
+        if blockers.is_empty() && ended == Ended::Passed && backend.state(self.node())? == State::Frozen {
+            return Ok(None);
+        }
+        if ended == Ended::Interrupted {
+            let message = format!("the wait for {self} to freeze was interrupted after {waited} ms");
+            return Ok(Some(Error::new(libc::EINTR, message).with_blockers(blockers)));
+        }
+        let mut message = format!("{self} is not frozen after {waited} ms");
+        if !blockers.is_empty() {
+            message.push_str(&format!(", blocked by {}", blocker::in_short(&blockers)));
+        }
+        Ok(Some(Error::new(libc::EBUSY, message).with_blockers(blockers)))
+    }
+}

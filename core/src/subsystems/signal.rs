@@ -1,0 +1,91 @@
+//! Signals to a whole group, and its end.
+
+use crate::backend::{self, Outcome};
+use crate::blocker;
+use crate::deadline::{Ended, Wait};
+use crate::error::{Error, Result};
+use crate::group::Group;
+use crate::process;
+
+/// The highest signal number (SIGRTMAX of the kernel).
+const HIGHEST: i32 = 64;
+
+impl Group {
+    /// Sends a signal to every process of the group and below, to each once
+    /// (R5.1). 0 only checks that it could be sent.
+    ///
+    /// SIGKILL ends them all: those born meanwhile, and those in frozen groups.
+    /// It returns when they are dead (though perhaps not yet waited for), and
+    /// leaves the freezer's state as it was (R5.2). Any other signal goes to the
+    /// processes that are there when the call begins; a process with a recycled
+    /// number is never hit (R5.3). The caller, if it is in the group, comes last.
+    ///
+    /// # Errors
+    ///
+    /// * EINVAL: no such signal, or the kernel's own root group.
+    /// * EBUSY: after SIGKILL, some were not dead by the hierarchy's deadline;
+    ///   [`Error::blockers`] names them.
+    /// * EPERM: not permitted to signal one of them; the others were signalled.
+    /// * EACCES: not permitted to kill in this group.
+    /// * ENODEV: the group was removed. ECHILD: in a forked child.
+    pub fn kill(&self, signal: i32) -> Result<()> {
+        if !(0..=HIGHEST).contains(&signal) {
+            return Err(Error::new(libc::EINVAL, format!("{signal} is no signal; they go from 0 to {HIGHEST}")));
+        }
+        let backend = self.backend()?;
+        if backend.is_kernel_root(self.node()) {
+            return Err(Error::new(libc::EINVAL, "the kernel's own root group holds everything; it takes no signal"));
+        }
+        if signal == libc::SIGKILL { self.kill_all() } else { self.signal_all(signal) }
+    }
+
+    fn kill_all(&self) -> Result<()> {
+        let backend = self.backend()?;
+        let deadline = self.hierarchy().deadline();
+        match backend.kill(self.node(), &mut Wait::until(deadline))? {
+            Outcome::Done | Outcome::Cancelled => Ok(()),
+            Outcome::Ended(Ended::Passed | Ended::Interrupted) => {
+                let waited = deadline.elapsed().as_millis();
+                let survivors = backend.blockers(self.node(), backend::Effort::Glance)?;
+                let message = match survivors.len() {
+                    0 => format!("{self} was not empty {waited} ms after SIGKILL"),
+                    _ => format!("alive in {self} {waited} ms after SIGKILL: {}", blocker::in_short(&survivors)),
+                };
+                Err(Error::new(libc::EBUSY, message).with_blockers(survivors))
+            }
+        }
+    }
+
+    fn signal_all(&self, signal: i32) -> Result<()> {
+        let backend = self.backend()?;
+        let caller = process::this_process();
+        let mut caller_in = None;
+        let mut refused = None;
+        // The list is made before the first signal goes out: a process that
+        // reacts by forking would otherwise have its child signalled too.
+        let mut members = Vec::new();
+        self.node().walk(&mut |node| {
+            members.extend(backend.procs(node)?);
+            Ok(())
+        })?;
+        members.sort_unstable();
+        members.dedup();
+        for pid in members {
+            let Some(process) = backend::member(backend, self.node(), pid)? else { continue };
+            if pid == caller {
+                caller_in = Some(process);
+                continue;
+            }
+            match backend.signal(self.node(), &process, signal) {
+                // It ended by itself meanwhile.
+                Err(error) if error.is(libc::ESRCH) => {}
+                Err(error) if error.is(libc::EPERM) => refused = Some(error),
+                other => other?,
+            }
+        }
+        if let Some(process) = caller_in {
+            backend.signal(self.node(), &process, signal)?;
+        }
+        refused.map_or(Ok(()), Err)
+    }
+}

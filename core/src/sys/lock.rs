@@ -1,0 +1,63 @@
+//! Open-file-description locks: byte ranges of a file, owned by a descriptor.
+//!
+//! They end when the last copy of the descriptor is closed, a SIGKILL
+//! included, and a thread or a library that opens and closes the same file
+//! does not lose them, as with the older locks (fcntl(2), Linux 3.15).
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::{Errno, Result, last_errno};
+
+/// How a byte is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Shared with other readers; the descriptor must be open for reading.
+    Read,
+    /// Alone; the descriptor must be open for writing.
+    Write,
+}
+
+/// Locks one byte at once, or says by `false` that somebody else has it.
+pub(crate) fn try_lock(file: impl AsFd, byte: u64, mode: Mode) -> Result<bool> {
+    let kind = match mode {
+        Mode::Read => libc::F_RDLCK,
+        Mode::Write => libc::F_WRLCK,
+    };
+    match command(file, libc::F_OFD_SETLK, kind, byte) {
+        Ok(_) => Ok(true),
+        Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Gives one byte back, for every process that shares the descriptor.
+pub(crate) fn unlock(file: impl AsFd, byte: u64) -> Result<()> {
+    command(file, libc::F_OFD_SETLK, libc::F_UNLCK, byte).map(drop)
+}
+
+/// Whether somebody else's lock of this byte would stand in the way.
+pub(crate) fn is_locked(file: impl AsFd, byte: u64, mode: Mode) -> Result<bool> {
+    let kind = match mode {
+        Mode::Read => libc::F_RDLCK,
+        Mode::Write => libc::F_WRLCK,
+    };
+    command(file, libc::F_OFD_GETLK, kind, byte).map(|found| found != libc::F_UNLCK)
+}
+
+fn command(file: impl AsFd, command: libc::c_int, kind: libc::c_int, byte: u64) -> Result<libc::c_int> {
+    let start = libc::off_t::try_from(byte).map_err(|_| Errno::INVAL)?;
+    let mut lock = libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: start,
+        l_len: 1,
+        // Must be zero for these commands.
+        l_pid: 0,
+    };
+    // SAFETY: the descriptor is open for as long as `file` is borrowed, and
+    // the kernel reads and writes `lock` only during the call.
+    if unsafe { libc::fcntl(file.as_fd().as_raw_fd(), command, &raw mut lock) } == -1 {
+        return Err(last_errno());
+    }
+    Ok(libc::c_int::from(lock.l_type))
+}

@@ -1,0 +1,18 @@
+//! What the kernel gives, made safe: descriptors, locks, process creation.
+//!
+//! Architecture invariant: all of the core's `unsafe` is here (and later in
+//! `counters`). Functions return the bare errno; the caller knows what it was
+//! doing and says so in the error.
+
+pub(crate) mod dir;
+pub(crate) mod fork;
+pub(crate) mod lock;
+pub(crate) mod pidfd;
+pub(crate) mod spawn;
+
+pub(crate) use rustix::io::{Errno, Result};
+
+/// What a libc call left in errno.
+pub(crate) fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
