@@ -72,19 +72,7 @@ fn try_out(hierarchy: &Hierarchy) -> Result<()> {
 }
 
 fn try_group(group: &Group) -> Result<()> {
-    // A child that waits for a word that never comes needs no program.
-    let plan = Plan {
-        candidates: Vec::new(),
-        argv: Vec::new(),
-        envp: Vec::new(),
-        cwd: None,
-        fds: Vec::new(),
-        close_others: false,
-        session: false,
-        restore_signals: false,
-        signal_mask: None,
-    };
-    let child = group.create_process(&plan).map_err(|error| error.context("starting a process in the group"))?;
+    let child = group.create_process(&Plan::nothing()).map_err(|error| error.context("starting a process in the group"))?;
     group.freeze(STEP).map_err(|error| error.context("freezing the group"))?;
     let state = group.state()?;
     if state != State::Frozen {

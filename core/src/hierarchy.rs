@@ -77,6 +77,40 @@ impl Hierarchy {
         Hierarchy::open_on(kind, name, options)
     }
 
+    /// Opens the hierarchy `name` where it is, and makes nothing.
+    ///
+    /// # Errors
+    ///
+    /// ENOENT: there is none, or not on the chosen backend. Else as
+    /// [`open`](Hierarchy::open).
+    pub fn open_existing(name: impl AsRef<OsStr>, options: &Options) -> Result<Hierarchy> {
+        let name = name.as_ref();
+        check_hierarchy_name(name)?;
+        if options.root_directory().is_some() {
+            return Hierarchy::open(name, options);
+        }
+        match where_it_is(name, options) {
+            Some(kind) => Hierarchy::open_on(kind, name, options),
+            None => {
+                let why = format!("there is no hierarchy {}; create makes one with its first group", name.display());
+                Err(Error::new(libc::ENOENT, why))
+            }
+        }
+    }
+
+    /// The hierarchies that the caller can open by name, on the chosen backend
+    /// or on all, sorted.
+    pub fn all(options: &Options) -> Vec<(OsString, BackendKind)> {
+        let mut found = Vec::new();
+        for kind in candidates(options) {
+            let Ok(above) = place(kind, options.state_directory().map(PathBuf::as_path)) else { continue };
+            let Ok(directory) = Dir::open(&above) else { continue };
+            found.extend(directory.children().unwrap_or_default().into_iter().map(|name| (name, kind)));
+        }
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        found
+    }
+
     /// Opens the groups at and below an existing directory, whoever made it: a
     /// container of runc, crun, LXC or systemd. Nothing is written to it until
     /// the caller asks for something.
@@ -143,7 +177,11 @@ impl Hierarchy {
         crate::group::same_directory(&parent, &group)?;
         match backend.remove(&parent, &group) {
             Ok(()) => {}
-            Err(Errno::BUSY | Errno::NOTEMPTY) => return Err(busy()),
+            Err(Errno::BUSY) => return Err(busy()),
+            Err(Errno::NOTEMPTY) => {
+                let shown = self.0.directory.display();
+                return Err(Error::new(libc::EBUSY, format!("{shown} holds something that is not the hierarchy's")));
+            }
             Err(errno) => return Err(group.failed(errno, "removing the root directory")),
         }
         // The last hierarchy takes the directory of all with it.
@@ -342,10 +380,16 @@ fn carry(kind: BackendKind, root: &Dir, options: &Options) -> Result<Box<dyn Bac
 
 /// Where a hierarchy of this name exists already.
 fn where_it_is(name: &OsStr, options: &Options) -> Option<BackendKind> {
-    BackendKind::ALL.into_iter().find(|kind| {
+    candidates(options).find(|kind| {
         let above = place(*kind, options.state_directory().map(PathBuf::as_path));
         above.is_ok_and(|above| above.join(name).is_dir())
     })
+}
+
+/// The backend that was chosen, or all, best first.
+fn candidates(options: &Options) -> impl Iterator<Item = BackendKind> {
+    let chosen = options.chosen_backend();
+    BackendKind::ALL.into_iter().filter(move |kind| chosen.is_none_or(|chosen| chosen == *kind))
 }
 
 /// Which backend a directory belongs to, by its file system.

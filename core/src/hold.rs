@@ -104,8 +104,10 @@ impl Hold {
     ///
     /// # Errors
     ///
-    /// Those of [`thaw`](Group::thaw); ETIMEDOUT as in [`Group::hold`].
+    /// Those of [`thaw`](Group::thaw), ECHILD in a forked child among them;
+    /// ETIMEDOUT as in [`Group::hold`].
     pub fn give_back(mut self) -> Result<()> {
+        self.group.backend()?;
         self.leave()
     }
 

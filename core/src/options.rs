@@ -1,5 +1,7 @@
 //! The mount-style options of a hierarchy, the same text on every surface.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,28 +55,31 @@ impl Options {
     ///
     /// EINVAL: an unknown option, an empty or a repeated token, a value that is
     /// none. ENOENT: an unknown subsystem (R1.1).
-    pub fn parse(text: &str) -> Result<Options> {
+    pub fn parse(text: impl AsRef<OsStr>) -> Result<Options> {
+        let text = text.as_ref().as_bytes();
         let mut options = Options::default();
         if text.is_empty() {
             return Ok(options);
         }
-        let mut seen: Vec<&str> = Vec::new();
-        for token in text.split(',') {
-            let (key, value) = match token.split_once('=') {
-                Some((key, value)) => (key, Some(value)),
+        let mut seen: Vec<&[u8]> = Vec::new();
+        for token in text.split(|&byte| byte == b',') {
+            let equals = token.iter().position(|&byte| byte == b'=');
+            let (key, value) = match equals {
+                Some(at) => (&token[..at], Some(OsStr::from_bytes(&token[at + 1..]))),
                 None => (token, None),
             };
+            let shown = String::from_utf8_lossy(key);
             if key.is_empty() {
-                return Err(invalid(format!("{text:?} has an empty token")));
+                return Err(invalid(format!("{:?} has an empty token", String::from_utf8_lossy(text))));
             }
             if seen.contains(&key) {
-                return Err(invalid(format!("{key:?} is given twice")));
+                return Err(invalid(format!("{shown:?} is given twice")));
             }
             seen.push(key);
             match value {
-                None => options = options.subsystem(key)?,
-                Some("") => return Err(invalid(format!("{key}= has no value"))),
-                Some(value) => options.set(key, value)?,
+                None => options = options.subsystem(&shown)?,
+                Some(value) if value.is_empty() => return Err(invalid(format!("{shown}= has no value"))),
+                Some(value) => options.set(&shown, value)?,
             }
         }
         Ok(options)
@@ -137,26 +142,28 @@ impl Options {
         self
     }
 
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+    fn set(&mut self, key: &str, value: &OsStr) -> Result<()> {
+        let word = value.to_string_lossy();
         match key {
-            "backend" if value == "auto" => self.backend = None,
-            "backend" => self.backend = Some(value.parse()?),
+            "backend" if word == "auto" => self.backend = None,
+            "backend" => self.backend = Some(word.parse()?),
+            // A path is bytes, whatever it looks like as text.
             "root" | "state" => {
                 let path = PathBuf::from(value);
                 if !path.is_absolute() {
-                    return Err(invalid(format!("{key}={value}: the path must begin with a slash")));
+                    return Err(invalid(format!("{key}={word}: the path must begin with a slash")));
                 }
                 *(if key == "root" { &mut self.root } else { &mut self.state }) = Some(path);
             }
-            "deadline" => match value.parse() {
+            "deadline" => match word.parse() {
                 Ok(ms) => self.deadline = Duration::from_millis(ms),
-                Err(_) => return Err(invalid(format!("deadline={value}: not a number of milliseconds"))),
+                Err(_) => return Err(invalid(format!("deadline={word}: not a number of milliseconds"))),
             },
             "stop" => {
-                self.stop = match value {
+                self.stop = match &*word {
                     "signal" => StopMethod::Signal,
                     "ptrace" => StopMethod::Ptrace,
-                    _ => return Err(invalid(format!("stop={value}: not one of signal, ptrace"))),
+                    _ => return Err(invalid(format!("stop={word}: not one of signal, ptrace"))),
                 }
             }
             _ => return Err(invalid(format!("unknown option {key}=; there are backend, root, state, deadline, stop"))),

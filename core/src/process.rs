@@ -41,7 +41,7 @@ impl Process {
     /// from our pid namespace.
     pub(crate) fn from_pidfd(pidfd: BorrowedFd<'_>) -> Result<Process> {
         let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
-        let info = read(&path).map_err(|errno| Error::os(errno, "looking at the pidfd"))?;
+        let info = read(&path).unwrap_or_default();
         let Some(pid) = field(&info, "Pid:").and_then(|pid| pid.parse::<i32>().ok()) else {
             return Err(Error::new(libc::EBADF, "the descriptor is no pidfd"));
         };
@@ -106,17 +106,33 @@ pub(crate) struct Stat {
 
 impl Stat {
     pub(crate) fn of(pid: i32) -> sys::Result<Stat> {
-        parse_stat(&read(&format!("/proc/{pid}/stat"))?).ok_or(Errno::IO)
+        read_stat(&format!("/proc/{pid}/stat"))
     }
 
     pub(crate) fn of_task(pid: i32, tid: i32) -> sys::Result<Stat> {
-        parse_stat(&read(&format!("/proc/{pid}/task/{tid}/stat"))?).ok_or(Errno::IO)
+        read_stat(&format!("/proc/{pid}/task/{tid}/stat"))
     }
 
     /// Dead, though perhaps not yet waited for.
     pub(crate) fn is_dead(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
     }
+
+    /// Whether the process, whose first thread this is, can still do something.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.is_dead() || (self.state == b'Z' && self.threads > 1)
+    }
+}
+
+/// One read(2), which the kernel answers with the whole line: this file is read
+/// a thousand times over.
+fn read_stat(path: &str) -> sys::Result<Stat> {
+    use rustix::fs::{Mode, OFlags};
+    let gone = |errno| if errno == Errno::NOENT { Errno::SRCH } else { errno };
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(gone)?;
+    let mut line = [0; 1024];
+    let length = rustix::io::read(&file, &mut line)?;
+    parse_stat(&line[..length]).ok_or(Errno::IO)
 }
 
 fn parse_stat(text: &[u8]) -> Option<Stat> {

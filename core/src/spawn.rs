@@ -35,6 +35,7 @@ use crate::sys::{
 pub struct Spawn {
     program: OsString,
     args: Vec<OsString>,
+    inherits_env: bool,
     env: Vec<(OsString, OsString)>,
     cwd: Option<PathBuf>,
     fds: Vec<(OwnedFd, RawFd)>,
@@ -45,14 +46,16 @@ pub struct Spawn {
 }
 
 impl Spawn {
-    /// A program, looked up in the child's PATH if it has no slash; with the
-    /// caller's environment, directory and descriptors.
+    /// A program, looked up in the child's PATH if it has no slash (as execvp(3)
+    /// does, `/bin:/usr/bin` without one); with the caller's environment as it
+    /// is when the child is made, its directory and descriptors.
     pub fn new(program: impl Into<OsString>) -> Spawn {
         let program = program.into();
         Spawn {
             args: vec![program.clone()],
             program,
-            env: std::env::vars_os().collect(),
+            inherits_env: true,
+            env: Vec::new(),
             cwd: None,
             fds: Vec::new(),
             close_others: false,
@@ -92,6 +95,7 @@ impl Spawn {
 
     /// Starts from an empty environment.
     pub fn env_clear(mut self) -> Spawn {
+        self.inherits_env = false;
         self.env.clear();
         self
     }
@@ -135,7 +139,11 @@ impl Spawn {
         self
     }
 
-    fn plan(self, session: bool) -> Result<Plan> {
+    fn plan(mut self, session: bool) -> Result<Plan> {
+        if self.inherits_env {
+            let ours = std::env::vars_os().filter(|(name, _)| self.env.iter().all(|(other, _)| other != name));
+            self.env = ours.chain(self.env.iter().cloned()).collect();
+        }
         let candidates = self.candidates()?;
         let mut envp = Vec::with_capacity(self.env.len());
         for (name, value) in &self.env {
@@ -144,8 +152,10 @@ impl Spawn {
             line.push(value);
             envp.push(c_string(line, "the environment")?);
         }
-        if let Some((_, number)) = self.fds.iter().find(|(_, number)| *number < 0) {
-            return Err(Error::new(libc::EBADF, format!("{number} is no descriptor number")));
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        let is_number = |number: RawFd| u64::try_from(number).is_ok_and(|number| number + 1 < limit);
+        if let Some((_, number)) = self.fds.iter().find(|(_, number)| !is_number(*number)) {
+            return Err(Error::new(libc::EBADF, format!("{number} cannot be a descriptor's number here (RLIMIT_NOFILE)")));
         }
         Ok(Plan {
             candidates,
@@ -170,7 +180,7 @@ impl Spawn {
             return Ok(vec![c_string(self.program.clone(), "the program")?]);
         }
         let path = self.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
-        let path = path.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        let path = path.unwrap_or_else(|| "/bin:/usr/bin".into());
         std::env::split_paths(&path)
             .map(|directory| {
                 // An empty entry means the current directory.

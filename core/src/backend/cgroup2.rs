@@ -2,17 +2,18 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 
+use super::suspects::suspects;
 use super::tree::{Tree, Version};
 use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome, probe};
 use crate::blocker::Blocker;
-use crate::deadline::Wait;
+use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process::{self, Process};
@@ -21,6 +22,7 @@ use crate::sys::{
     self, Errno,
     dir::{Dir, read_short, write_once},
     pidfd,
+    spawn::{self, Plan},
 };
 
 /// A hierarchy on the tree of cgroup version 2.
@@ -33,6 +35,10 @@ pub(crate) struct Cgroup2 {
     /// answer is good for as long as the id is the same.
     caller: Mutex<Option<(u64, Option<GroupPath>)>>,
 }
+
+/// A task that sleeps in one of these has nothing left to do before it counts
+/// as frozen: the freezer's trap, a stop, a tracer's stop.
+const QUIET_IN: &[&str] = &["get_signal", "do_freezer_trap", "do_signal_stop", "ptrace_stop", "do_jobctl_trap"];
 
 /// Words of `cgroup.events`.
 const POPULATED: &[u8] = b"populated 1";
@@ -155,7 +161,8 @@ impl Backend for Cgroup2 {
             other => other?,
         };
         if says(&events, FROZEN).map_err(|errno| group.failed(errno, "reading cgroup.events"))? {
-            return Ok(State::Frozen);
+            let all = self.is_frozen_throughout(group)?;
+            return Ok(if all { State::Frozen } else { State::Freezing });
         }
         let asked = self.is_asked(group)? || self.is_asked_above(group)?;
         Ok(if asked { State::Freezing } else { State::Thawed })
@@ -199,7 +206,8 @@ impl Backend for Cgroup2 {
         let events = self.events(group)?;
         let mut patience = Patience::new();
         let outcome = loop {
-            let frozen = says(&events, FROZEN).map_err(failed)?;
+            let says_frozen = says(&events, FROZEN).map_err(failed)?;
+            let frozen = says_frozen && self.is_frozen_throughout(group)?;
             // Looked at after the events: a thaw between the two looks would
             // otherwise be taken for our success.
             if !asked(&freeze).map_err(failed)? {
@@ -207,6 +215,10 @@ impl Backend for Cgroup2 {
             }
             if frozen {
                 break Outcome::Done;
+            }
+            if says_frozen {
+                // It will not say so a second time: no event to wait for.
+                patience = Patience::new();
             }
             if let Err(ended) = patience.wait(&events, wait).map_err(failed)? {
                 break Outcome::Ended(ended);
@@ -239,12 +251,14 @@ impl Backend for Cgroup2 {
     fn blockers(&self, group: &Node, effort: Effort) -> Result<Vec<Blocker>> {
         const KIND: probe::Kind = probe::Kind {
             file: "cgroup.procs",
-            // A task that sleeps in one of these has nothing left to do before
-            // it counts as frozen: the freezer's trap, a stop, a tracer's stop.
-            quiet_in: &["get_signal", "do_freezer_trap", "do_signal_stop", "ptrace_stop", "do_jobctl_trap"],
+            quiet_in: QUIET_IN,
             is_frozen: |dir| says(&dir.open_file("cgroup.events", OFlags::RDONLY)?, FROZEN),
         };
-        probe::blockers(self, group, &KIND, effort)
+        let blockers = probe::blockers(self, group, &KIND, effort)?;
+        if matches!(effort, Effort::Prove(_)) {
+            group.walk(&mut |node| self.recount(node))?;
+        }
+        Ok(blockers)
     }
 
     fn frozen_usec(&self, group: &Node) -> Result<Option<u64>> {
@@ -286,6 +300,56 @@ impl Backend for Cgroup2 {
 }
 
 impl Cgroup2 {
+    /// Whether `frozen 1` is true of a group and everything below it.
+    ///
+    /// The kernel takes it that a group has either tasks or children. For one
+    /// with both, the flag follows whichever came last: when its children have
+    /// all frozen it is set, whatever the group's own tasks do, and the other
+    /// way round (kernel/cgroup/freezer.c, cgroup_propagate_frozen and
+    /// cgroup_update_frozen; seen on Linux 6.18). So the flag is believed of a
+    /// group without children, which is the common case and costs one fstat;
+    /// of others, each child is asked and the own tasks are looked at.
+    fn is_frozen_throughout(&self, group: &Node) -> Result<bool> {
+        let children = group.every_child()?;
+        if children.is_empty() {
+            let events = self.events(group)?;
+            return says(&events, FROZEN).map_err(|errno| group.failed(errno, "reading cgroup.events"));
+        }
+        for child in &children {
+            if !self.is_frozen_throughout(child)? {
+                return Ok(false);
+            }
+        }
+        Ok(suspects(self, group, QUIET_IN)?.is_empty())
+    }
+
+    /// Has the kernel count a group's own frozen tasks again.
+    ///
+    /// A probe group that its suspect has left is an empty frozen child, which
+    /// makes the kernel set the flag of the group above, blocker or not (see
+    /// [`is_frozen_throughout`](Cgroup2::is_frozen_throughout)); and that flag
+    /// would be believed once the probe is gone. Any task that freezes in the
+    /// group makes it count: one is born into it for that, and killed.
+    fn recount(&self, group: &Node) -> Result<()> {
+        let says_frozen = || match self.events(group) {
+            Ok(events) => says(&events, FROZEN).unwrap_or(false),
+            Err(_) => false,
+        };
+        if !says_frozen() || suspects(self, group, QUIET_IN)?.is_empty() {
+            return Ok(());
+        }
+        let Some(directory) = self.birth_group(group) else { return Ok(()) };
+        // Where none can be made, the flag is right again as soon as any task
+        // of the group comes, goes or freezes.
+        let Ok(counted) = spawn::create(&Plan::nothing(), Some(directory.as_fd())) else { return Ok(()) };
+        let settled = Deadline::after(Duration::from_millis(20));
+        while says_frozen() && !settled.passed() {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        drop(counted);
+        Ok(())
+    }
+
     /// `cgroup.events`, which the kernel's own root does not have (EINVAL).
     fn events(&self, group: &Node) -> Result<File> {
         self.own_file(group, "cgroup.events", OFlags::RDONLY)

@@ -17,6 +17,7 @@ pub(crate) mod cgroup1;
 pub(crate) mod cgroup2;
 pub(crate) mod embedded;
 mod probe;
+mod suspects;
 pub(crate) mod tree;
 
 /// Which implementation carries a hierarchy.

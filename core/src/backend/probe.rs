@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use rustix::fs::Mode;
 
+use super::suspects::suspects;
 use super::{Backend, Effort, Node};
 use crate::blocker::{Blocker, Evidence};
 use crate::deadline::Deadline;
 use crate::error::Result;
-use crate::process::{self, Stat};
+use crate::process;
 use crate::sys::{self, Errno, dir::Dir};
 
 /// What differs between the kernel's two versions.
@@ -38,7 +39,7 @@ const SETTLING: Duration = Duration::from_millis(5);
 pub(super) fn blockers(backend: &dyn Backend, group: &Node, kind: &Kind, effort: Effort) -> Result<Vec<Blocker>> {
     let mut found = Vec::new();
     group.walk(&mut |node| {
-        let mut suspects = suspects(backend, node, kind)?;
+        let mut suspects = suspects(backend, node, kind.quiet_in)?;
         if let Effort::Prove(deadline) = effort
             && !node.is_passing()
             && !suspects.is_empty()
@@ -60,25 +61,6 @@ pub(super) fn passing_name(purpose: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("cgf.{purpose}.{}.{count}", process::this_process())
-}
-
-/// The threads whose own state does not already show that they are quiet.
-fn suspects(backend: &dyn Backend, node: &Node, kind: &Kind) -> Result<Vec<Blocker>> {
-    let mut suspects = Vec::new();
-    for tid in backend.tasks(node)? {
-        let Ok(pid) = process::process_of(tid) else { continue };
-        let Ok(stat) = Stat::of_task(pid, tid) else { continue };
-        if stat.is_dead() || matches!(stat.state, b'T' | b't') {
-            continue;
-        }
-        let waits_in = process::waits_in(pid, tid);
-        if kind.quiet_in.contains(&waits_in.as_str()) {
-            continue;
-        }
-        let state = char::from(stat.state);
-        suspects.push(Blocker { pid, tid, command: stat.command, state, waits_in, evidence: Evidence::State });
-    }
-    Ok(suspects)
 }
 
 /// Those of the suspects that the kernel confirms, and those it could not be

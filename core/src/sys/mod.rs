@@ -6,8 +6,10 @@
 
 pub(crate) mod dir;
 pub(crate) mod fork;
+pub(crate) mod helper;
 pub(crate) mod lock;
 pub(crate) mod pidfd;
+pub(crate) mod ptrace;
 pub(crate) mod spawn;
 
 pub(crate) use rustix::io::{Errno, Result};

@@ -34,6 +34,23 @@ pub(crate) struct Plan {
     pub signal_mask: Option<u64>,
 }
 
+impl Plan {
+    /// A child that waits for a word that never comes needs no program.
+    pub(crate) fn nothing() -> Plan {
+        Plan {
+            candidates: Vec::new(),
+            argv: Vec::new(),
+            envp: Vec::new(),
+            cwd: None,
+            fds: Vec::new(),
+            close_others: false,
+            session: false,
+            restore_signals: false,
+            signal_mask: None,
+        }
+    }
+}
+
 /// A child that has not started its program.
 pub(crate) struct Waiting {
     pid: i32,

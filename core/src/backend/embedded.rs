@@ -1,0 +1,361 @@
+//! No control groups: directories of our own, and SIGSTOP or ptrace.
+//!
+//! A group is a directory with three files that only its owner may touch:
+//! `cgroup.procs`, the members; `freezer.state`, what was asked of it;
+//! `freezer.stopped`, whom we stopped. A process is in the group whose
+//! `cgroup.procs` names it, else in that of its nearest ancestor who is named
+//! in one; a scan names the descendants it finds, so that they stay when their
+//! parents have gone. A process spawned into a group begins a session, by which
+//! its orphans are known even if nobody looked in time.
+//!
+//! An attached process takes along the children who were in no group. Those who
+//! were in its former group, by descent, stay there, as with control groups.
+//!
+//! Nobody but us drives a freeze here: reading the state of a group that is
+//! asked to freeze stops whoever has come to it meanwhile.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use rustix::fs::Mode;
+
+use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome};
+use crate::blocker::{Blocker, Evidence};
+use crate::deadline::{Deadline, Ended, Wait};
+use crate::error::{Error, Result};
+use crate::path::{GroupPath, check_name};
+use crate::process::{self, Process, Stat};
+use crate::subsystems::freezer::State;
+use crate::sys::{self, Errno, dir::Dir};
+
+use lock::{Era, Held};
+use members::Scan;
+use records::{Record, Roll, key_of};
+use request::Request;
+use still::Stillness;
+
+mod admit;
+mod freeze;
+mod lock;
+mod members;
+mod pass;
+mod records;
+mod request;
+mod still;
+mod stopped;
+mod tracer;
+
+#[cfg(test)]
+mod tests;
+
+/// How the embedded backend stops a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopMethod {
+    /// SIGSTOP, which anybody with the same user id can undo by SIGCONT.
+    Signal,
+    /// ptrace, from a helper process with whose end the tasks run on. SIGCONT
+    /// does not undo it.
+    Ptrace,
+}
+
+/// A hierarchy in an ordinary directory.
+#[derive(Debug)]
+pub(crate) struct Embedded {
+    root: Node,
+    stop: StopMethod,
+    era: Era,
+}
+
+impl Embedded {
+    pub(crate) fn new(root: &Dir, stop: StopMethod) -> Result<Embedded> {
+        let failed = |errno| Error::os(errno, "opening the hierarchy's root directory");
+        if process::read("/proc/thread-self/children").is_err() {
+            let why = "the kernel lists no children in /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN)";
+            return Err(Error::new(libc::EOPNOTSUPP, why));
+        }
+        let root = Node { dir: root.open_dir(".").map_err(failed)?, path: GroupPath::root() };
+        records::begin_root(&root.dir).map_err(failed)?;
+        Ok(Embedded { root, stop, era: Era::now()? })
+    }
+}
+
+impl Backend for Embedded {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Embedded
+    }
+
+    fn is_kernel_root(&self, _: &Node) -> bool {
+        false
+    }
+
+    fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<()> {
+        let _held = self.lock().map_err(errno)?;
+        parent.dir.mkdir(name, Mode::RWXU)?;
+        let begun = parent.dir.open_dir(name).and_then(|dir| records::begin(&dir));
+        if begun.is_err() {
+            let _ = self.sweep(parent, name);
+        }
+        begun
+    }
+
+    fn remove(&self, parent: &Node, group: &Node) -> sys::Result<()> {
+        let _held = self.lock().map_err(errno)?;
+        let mut roll = Roll::read(&self.root).map_err(errno)?;
+        let page = roll.find(group).map_err(errno)?;
+        let is_empty = group.every_child().map_err(errno)?.is_empty();
+        if !is_empty || self.holds_any(&mut roll, &[page], Scan::new(&self.root)).map_err(errno)? {
+            return Err(Errno::BUSY);
+        }
+        // Somebody's own file in there: rmdir would fail, so nothing is begun.
+        if group.dir.files()?.iter().any(|name| check_name(name.as_bytes()).is_ok()) {
+            return Err(Errno::BUSY);
+        }
+        let helper = tracer::read(&group.dir)?;
+        self.sweep(parent, group.path.name())?;
+        // It ends when it finds the group gone.
+        helper.into_iter().for_each(tracer::Tracer::poke);
+        Ok(())
+    }
+
+    fn rename(&self, parent: &Node, group: &Node, to: &OsStr) -> sys::Result<()> {
+        let _held = self.lock().map_err(errno)?;
+        parent.dir.rename(group.path.name(), to)
+    }
+
+    fn procs(&self, group: &Node) -> Result<Vec<i32>> {
+        Ok(self.members(group, Reach::Group)?.iter().map(|stat| stat.pid).collect())
+    }
+
+    fn tasks(&self, group: &Node) -> Result<Vec<i32>> {
+        let mut tids = Vec::new();
+        for stat in self.members(group, Reach::Group)? {
+            match process::threads(stat.pid) {
+                Ok(threads) => tids.extend(threads),
+                Err(Errno::SRCH) => {}
+                Err(errno) => return Err(group.failed(errno, "listing the threads")),
+            }
+        }
+        Ok(tids)
+    }
+
+    fn is_populated(&self, group: &Node) -> Result<bool> {
+        let (mut roll, pages) = self.pages(group, Reach::Subtree)?;
+        self.holds_any(&mut roll, &pages, Scan::without_lock(&self.root))
+    }
+
+    fn locate(&self, pid: i32) -> Result<Option<GroupPath>> {
+        let _held = self.lock_to_read()?;
+        let roll = Roll::read(&self.root)?;
+        match members::locate(&roll, pid) {
+            Ok(page) => Ok(page.map(|page| roll.pages[page].path.clone())),
+            Err(Errno::SRCH) => Err(process::no_such_process(pid)),
+            Err(errno) => Err(Error::os(errno, format_args!("looking for the group of process {pid}"))),
+        }
+    }
+
+    fn holds_caller(&self, group: &Node) -> Result<bool> {
+        Ok(self.locate(process::this_process())?.is_some_and(|path| path.is_within(&group.path)))
+    }
+
+    fn birth_group(&self, _: &Node) -> Option<OwnedFd> {
+        None
+    }
+
+    fn admit(&self, group: &Node, process: &Process, how: Admission) -> Result<()> {
+        self.take_in(group, process, how)
+    }
+
+    fn return_to_parent(&self, pid: i32) -> Result<()> {
+        self.forget(pid)
+    }
+
+    fn admit_task(&self, _: &Node, _: i32) -> Result<()> {
+        let why = "the embedded backend groups whole processes: SIGSTOP stops all threads of one";
+        Err(Error::new(libc::EOPNOTSUPP, why))
+    }
+
+    fn state(&self, group: &Node) -> Result<State> {
+        self.drive(group)
+    }
+
+    fn is_asked(&self, group: &Node) -> Result<bool> {
+        let request = Request::of(&group.dir).map_err(|errno| group.failed(errno, "reading freezer.state"))?;
+        if request.is_none() && group.dir.is_removed() {
+            return Err(group.vanished());
+        }
+        Ok(!request.is_none())
+    }
+
+    fn is_asked_above(&self, group: &Node) -> Result<bool> {
+        for path in group.path.ancestors() {
+            let request = match path.is_root() {
+                true => Request::of(&self.root.dir),
+                false => self.root.dir.open_dir(path.as_path()).and_then(|dir| Request::of(&dir)),
+            };
+            if !request.map_err(|errno| group.failed(errno, "reading freezer.state above"))?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn freeze_file(&self) -> &'static str {
+        "freezer.state"
+    }
+
+    fn freeze(&self, group: &Node, wait: &mut Wait<'_>, with_caller: bool) -> Result<Attempt> {
+        self.ask_and_stop(group, wait, with_caller)
+    }
+
+    fn thaw(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
+        self.let_go(group, wait)
+    }
+
+    fn blockers(&self, group: &Node, _: Effort) -> Result<Vec<Blocker>> {
+        let mut blockers = Vec::new();
+        for stat in self.members(group, Reach::Subtree)? {
+            let pid = stat.pid;
+            for tid in process::threads(pid).unwrap_or_default() {
+                // A thread that has gone blocks nobody.
+                let Ok(thread) = Stat::of_task(pid, tid) else { continue };
+                if still::of_thread(pid, &thread) == Stillness::Moving {
+                    blockers.push(Blocker {
+                        pid,
+                        tid,
+                        command: thread.command,
+                        state: char::from(thread.state),
+                        waits_in: process::waits_in(pid, tid),
+                        evidence: Evidence::State,
+                    });
+                }
+            }
+        }
+        Ok(blockers)
+    }
+
+    fn frozen_usec(&self, _: &Node) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn signal(&self, group: &Node, process: &Process, signal: i32) -> Result<()> {
+        match signal {
+            libc::SIGCONT | libc::SIGSTOP => self.signal_a_stop(group, process, signal),
+            signal => super::send(process, signal),
+        }
+    }
+
+    fn kill(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
+        self.stop_and_kill(group, wait)
+    }
+}
+
+impl Embedded {
+    /// For as long as an operation without a deadline of its own waits.
+    fn lock(&self) -> Result<Held> {
+        lock::take(&self.root, &self.era, Deadline::never())
+    }
+
+    fn lock_until(&self, deadline: Deadline) -> Result<Held> {
+        lock::take(&self.root, &self.era, deadline)
+    }
+
+    /// Who may only read goes without: what it finds may be a moment old.
+    fn lock_to_read(&self) -> Result<Option<Held>> {
+        match self.lock() {
+            Err(error) if error.is(libc::EACCES) || error.is(libc::EPERM) || error.is(libc::EROFS) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn pages(&self, group: &Node, reach: Reach) -> Result<(Roll, Vec<usize>)> {
+        let _held = self.lock_to_read()?;
+        let roll = Roll::read(&self.root)?;
+        let pages = match reach {
+            Reach::Group => vec![roll.find(group)?],
+            Reach::Subtree => roll.subtree(group)?,
+        };
+        Ok((roll, pages))
+    }
+
+    /// The living processes of a group, looked for without the lock: there may
+    /// be ten thousand.
+    fn members(&self, group: &Node, reach: Reach) -> Result<Vec<Stat>> {
+        let (mut roll, pages) = self.pages(group, reach)?;
+        let mut scan = Scan::without_lock(&self.root);
+        let mut found = Vec::new();
+        scan.visit(&mut roll, &pages, &mut |_, members| {
+            found.extend(members.iter().map(|member| member.stat.clone()));
+            Ok(())
+        })?;
+        let unrecorded = scan.into_unrecorded();
+        if !unrecorded.is_empty()
+            && let Ok(Some(_held)) = self.lock_to_read()
+        {
+            // A precaution for later: without it the list is as good.
+            let _ = Roll::read(&self.root).and_then(|mut now| now.adopt(&self.root, &roll, unrecorded));
+        }
+        Ok(found)
+    }
+
+    fn holds_any(&self, roll: &mut Roll, pages: &[usize], mut scan: Scan<'_>) -> Result<bool> {
+        let is_alive = |record: &Record| {
+            Stat::of(record.key.0).is_ok_and(|stat| key_of(&stat) == record.key && stat.is_alive())
+        };
+        // Most often the first one recorded is still there.
+        if pages.iter().any(|&page| roll.pages[page].records.iter().any(is_alive)) {
+            return Ok(true);
+        }
+        let mut found = false;
+        scan.visit(roll, pages, &mut |_, members| {
+            found |= !members.is_empty();
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Removes a group's directory with our own files in it.
+    fn sweep(&self, parent: &Node, name: &OsStr) -> sys::Result<()> {
+        let dir = parent.dir.open_dir(name)?;
+        for file in dir.files()? {
+            if let Some(ours) = file.to_str().filter(|name| check_name(name.as_bytes()).is_err()) {
+                dir.unlink(ours)?;
+            }
+        }
+        match parent.dir.rmdir(name) {
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Errno::BUSY),
+            other => other,
+        }
+    }
+}
+
+/// Which groups an operation is about.
+#[derive(Clone, Copy)]
+enum Reach {
+    Group,
+    Subtree,
+}
+
+fn errno(error: Error) -> Errno {
+    Errno::from_raw_os_error(error.errno())
+}
+
+/// How long to wait before the next look: longer with every one.
+struct Patience {
+    next: Duration,
+}
+
+impl Patience {
+    const LONGEST: Duration = Duration::from_millis(2);
+
+    fn new() -> Patience {
+        Patience { next: Duration::from_micros(20) }
+    }
+
+    fn wait(&mut self, wait: &mut Wait<'_>) -> std::result::Result<(), Ended> {
+        wait.pause(self.next)?;
+        self.next = (2 * self.next).min(Patience::LONGEST);
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! Coming into a group: by attach, or by birth.
+
+use super::members::{self, children};
+use super::records::{Key, Record, Roll, key_of};
+use super::request::Request;
+use super::{Embedded, lock, pass, stopped};
+use crate::backend::{Admission, Node};
+use crate::deadline::{Deadline, Wait};
+use crate::error::{Error, Result};
+use crate::process::{self, Process, Stat};
+use crate::sys::Errno;
+
+impl Embedded {
+    /// Records a process in a group, and nowhere else. If that group is asked
+    /// to freeze the process is stopped; if it was stopped where it comes from,
+    /// and need not be here, it runs on.
+    pub(super) fn take_in(&self, group: &Node, process: &Process, how: Admission) -> Result<()> {
+        let pid = process.pid();
+        if pid == 1 {
+            let why = "process 1 cannot be in a group of the embedded backend: every orphan is its child";
+            return Err(Error::new(libc::EOPNOTSUPP, why));
+        }
+        {
+            let _held = self.lock()?;
+            let mut roll = Roll::read(&self.root)?;
+            let target = roll.find(group)?;
+            let stat = living(process)?;
+            self.may_hold(group, process)?;
+            let key = key_of(&stat);
+            let from = match how {
+                Admission::Spawned => None,
+                Admission::Attached => {
+                    let found = members::locate(&roll, pid);
+                    found.map_err(|errno| Error::os(errno, format_args!("looking for the group of process {pid}")))?
+                }
+            };
+            if from == Some(target) && roll.page_of(&stat) == Some(target) {
+                return Ok(());
+            }
+            if let Some(from) = from {
+                self.poke_helpers(&roll, from)?;
+            }
+            let session = match how {
+                // The child begins it when it is told to start.
+                Admission::Spawned => pid,
+                Admission::Attached => self.leave(&mut roll, from, &stat, target)?,
+            };
+            // First into the one, then out of the other: if we die in between,
+            // it is not lost.
+            roll.add(&self.root, target, &[Record { key, session }])?;
+            for page in self.strike_out(&mut roll, key, target)? {
+                self.release_unless_asked(&roll, page, Some(target), key)?;
+            }
+            let request = roll.request(&self.root, target)?;
+            if request != Request::Stop || pid != process::this_process() {
+                return self.pass_once(&mut roll, target, request);
+            }
+        }
+        // The caller itself, into a group that freezes: it stops with it.
+        self.stop_with_caller(group, &mut Wait::until(Deadline::after(lock::LONGEST))).map(drop)
+    }
+
+    /// Takes back a record that was made by mistake.
+    pub(super) fn forget(&self, pid: i32) -> Result<()> {
+        let _held = self.lock()?;
+        let mut roll = Roll::read(&self.root)?;
+        let Ok(stat) = Stat::of(pid) else { return Err(process::no_such_process(pid)) };
+        let Some(page) = roll.page_of(&stat) else { return Ok(()) };
+        let kept = roll.pages[page].records.iter().filter(|record| record.key != key_of(&stat)).copied().collect();
+        roll.set(&self.root, page, kept)?;
+        let to = members::locate(&roll, pid).ok().flatten();
+        self.release_unless_asked(&roll, page, to, key_of(&stat))
+    }
+
+    /// Whoever cannot be sent a signal cannot be held.
+    fn may_hold(&self, group: &Node, process: &Process) -> Result<()> {
+        match process.signal(0) {
+            Ok(()) => Ok(()),
+            Err(Errno::SRCH) => Err(process::no_such_process(process.pid())),
+            Err(Errno::PERM) => {
+                let why =
+                    format!("moving {} into {}: not permitted; it belongs to another user", process.pid(), group.path);
+                Err(Error::new(libc::EACCES, why))
+            }
+            Err(errno) => Err(Error::os(errno, format_args!("asking for process {}", process.pid()))),
+        }
+    }
+
+    /// Makes the children of a process stay where they are when it goes, and
+    /// returns the session that goes with it.
+    fn leave(&self, roll: &mut Roll, from: Option<usize>, stat: &Stat, target: usize) -> Result<i32> {
+        let Some(from) = from else { return Ok(0) };
+        let session_of = |record: &Record| (record.key == key_of(stat)).then_some(record.session);
+        let session = roll.pages[from].records.iter().find_map(session_of).unwrap_or(0);
+        if from != target {
+            let mut stay = Vec::new();
+            for pid in children(stat)? {
+                match Stat::of(pid) {
+                    Ok(child) if child.parent == stat.pid && roll.page_of(&child).is_none() => {
+                        stay.push(Record { key: key_of(&child), session: 0 });
+                    }
+                    _ => {}
+                }
+            }
+            roll.add(&self.root, from, &stay)?;
+        }
+        // A session belongs to the group of its leader: its later orphans are
+        // sought there, and there only.
+        if session != stat.pid {
+            return Ok(0);
+        }
+        if from != target {
+            let without = |record: &Record| Record {
+                session: if record.session == session { 0 } else { record.session },
+                ..*record
+            };
+            let records = roll.pages[from].records.iter().map(without).collect();
+            roll.set(&self.root, from, records)?;
+        }
+        Ok(session)
+    }
+
+    /// Takes a process out of every other group's record, and says which those
+    /// were: one, if nobody was killed at it.
+    fn strike_out(&self, roll: &mut Roll, key: Key, target: usize) -> Result<Vec<usize>> {
+        let mut struck = Vec::new();
+        for page in 0..roll.pages.len() {
+            let records = &roll.pages[page].records;
+            if page != target && records.iter().any(|record| record.key == key) {
+                let kept = records.iter().filter(|record| record.key != key).copied().collect();
+                roll.set(&self.root, page, kept)?;
+                struck.push(page);
+            }
+        }
+        Ok(struck)
+    }
+
+    /// Takes a process out of the stopped ones of one group, into those of
+    /// another if that is asked to freeze; otherwise it runs on, if it ran.
+    fn release_unless_asked(&self, roll: &Roll, from: usize, to: Option<usize>, key: Key) -> Result<()> {
+        let failed = |errno| Error::os(errno, "recording the stopped processes");
+        let dir = roll.dir(&self.root, from)?;
+        let mut stopped = stopped::read(&dir).map_err(failed)?;
+        let Some(ran) = stopped.remove(&key) else { return Ok(()) };
+        let asked = match to {
+            Some(to) if !roll.request(&self.root, to)?.is_none() => Some(to),
+            _ => None,
+        };
+        match asked {
+            Some(to) => stopped::append(&roll.dir(&self.root, to)?, &[(key, ran)]).map_err(failed)?,
+            None => pass::release_one(key, ran)?,
+        }
+        stopped::write(&dir, &stopped).map_err(failed)
+    }
+}
+
+/// The state of a process that is held by its descriptor, so that it cannot be
+/// another's. ESRCH: it has ended.
+fn living(process: &Process) -> Result<Stat> {
+    let gone = || process::no_such_process(process.pid());
+    let stat = Stat::of(process.pid()).map_err(|_| gone())?;
+    if stat.is_alive() && process.is_there() { Ok(stat) } else { Err(gone()) }
+}

@@ -1,0 +1,301 @@
+//! Freezing, thawing and killing by repeated passes.
+
+use std::time::Duration;
+
+use super::members::Scan;
+use super::pass::{self, Pass};
+use super::records::{Roll, key_of};
+use super::request::{self, Request};
+use super::{Embedded, Patience, StopMethod, lock, stopped, tracer};
+use crate::backend::{Attempt, Node, Outcome, send};
+use crate::deadline::{Deadline, Ended, Wait};
+use crate::error::{Error, Result};
+use crate::process::{self, Process, Stat};
+use crate::subsystems::freezer::State;
+use crate::sys::{helper, spawn::wait_readable};
+
+/// So many passes in a row must find nobody new and nobody running. One may
+/// miss a process whose parent ended between two looks.
+pub(super) const QUIET: u32 = 3;
+
+/// How long a kill tries to hold its victims still first. Who does not stop by
+/// then is no reason to let the others live.
+const HOLD: Duration = Duration::from_millis(50);
+
+/// How often a wait for another process is interrupted for the caller's sake.
+const BEAT: Duration = Duration::from_millis(50);
+
+/// What the process beside the caller reports.
+const DONE: u8 = 0;
+const CANCELLED: u8 = 1;
+const ENDED: u8 = 2;
+
+impl Embedded {
+    /// Asks a group to freeze and sees to it, by the means that is in use there
+    /// already, or else by the caller's. EDEADLK: the caller came into it.
+    pub(super) fn ask_and_stop(&self, group: &Node, wait: &mut Wait<'_>, with_caller: bool) -> Result<Attempt> {
+        let by_helper = match self.request(group)? {
+            Request::None => self.stop == StopMethod::Ptrace,
+            Request::Stop => false,
+            Request::Trace(_) => true,
+        };
+        if by_helper {
+            // It traces the caller like any other.
+            self.freeze_by_helper(group, wait)
+        } else if with_caller {
+            self.freeze_from_beside(group, wait)
+        } else {
+            self.freeze_but_caller(group, wait, false)
+        }
+    }
+
+    /// Freezes a group that the caller is in. The caller cannot stop and then
+    /// give back the lock, nor give it back and then stop: a thaw in between
+    /// would come too early, and the stop would last. So a child of the
+    /// caller's does it all.
+    pub(super) fn freeze_from_beside(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Attempt> {
+        let was_asked = !self.request(group)?.is_none();
+        let deadline = wait.deadline();
+        let mut grace = None;
+        let beside = helper::start(|| match self.freeze_but_caller(group, &mut Wait::until(deadline), true) {
+            Ok(Attempt { outcome: Outcome::Done, .. }) => DONE,
+            Ok(Attempt { outcome: Outcome::Cancelled, .. }) => CANCELLED,
+            Ok(Attempt { outcome: Outcome::Ended(_), .. }) => ENDED,
+            Err(error) => u8::try_from(error.errno()).unwrap_or(u8::MAX).max(ENDED + 1),
+        });
+        let failed = |errno| Error::os(errno, "starting a process to freeze the caller");
+        let beside = beside.map_err(failed)?;
+        loop {
+            let slice = wait.slice(BEAT);
+            if wait_readable(beside.pidfd(), Deadline::after(slice.unwrap_or(BEAT))).map_err(failed)? {
+                break;
+            }
+            let Err(ended) = slice else { continue };
+            // Its own deadline is ours; it is given some time to say so.
+            let grace = grace.get_or_insert_with(|| Deadline::after(lock::LONGEST));
+            if ended == Ended::Interrupted || grace.passed() {
+                beside.kill();
+                return Ok(Attempt { was_asked, outcome: Outcome::Ended(ended) });
+            }
+        }
+        let outcome = match beside.result() {
+            Some(DONE) => Outcome::Done,
+            Some(CANCELLED) => Outcome::Cancelled,
+            Some(ENDED) => Outcome::Ended(Ended::Passed),
+            Some(errno) => return Err(Error::new(errno.into(), format!("freezing {} with its caller", group.path))),
+            // Killed, or waited for by somebody else: what it did shows.
+            None => match self.request(group)? {
+                Request::None => Outcome::Cancelled,
+                _ => Outcome::Done,
+            },
+        };
+        Ok(Attempt { was_asked, outcome })
+    }
+
+    /// `beside`: we are a helper, and no process of the group that counts.
+    fn freeze_but_caller(&self, group: &Node, wait: &mut Wait<'_>, beside: bool) -> Result<Attempt> {
+        let unwritten = |errno| group.failed(errno, "writing freezer.state");
+        let mut scan = Scan::new(&self.root);
+        let mut patience = Patience::new();
+        let mut asked_before = None;
+        let mut quiet = 0;
+        loop {
+            let held = self.lock_until(wait.deadline())?;
+            let mut roll = Roll::read(&self.root)?;
+            let pages = roll.subtree(group)?;
+            let request = self.request(group)?;
+            let was_asked = match asked_before {
+                Some(was_asked) if request.is_none() => {
+                    return Ok(Attempt { was_asked, outcome: Outcome::Cancelled });
+                }
+                Some(was_asked) => was_asked,
+                None => {
+                    if request.is_none() {
+                        tracer::clear(&group.dir).and_then(|()| request::ask(&group.dir, true)).map_err(unwritten)?;
+                    }
+                    *asked_before.insert(!request.is_none())
+                }
+            };
+            let Pass { quiet: is_quiet, met_caller } = pass::stop(&self.root, &mut scan, &mut roll, &pages)?;
+            if met_caller && !beside {
+                if !was_asked {
+                    request::ask(&group.dir, false).map_err(unwritten)?;
+                    self.release_unasked(&roll, &pages)?;
+                }
+                let why = format!("freezing {} would stop the caller, which has come into it", group.path);
+                return Err(Error::new(libc::EDEADLK, why));
+            }
+            drop(held);
+            quiet = if is_quiet { quiet + 1 } else { 0 };
+            if quiet == QUIET {
+                return Ok(Attempt { was_asked, outcome: Outcome::Done });
+            }
+            if quiet == 0
+                && let Err(ended) = patience.wait(wait)
+            {
+                return Ok(Attempt { was_asked, outcome: Outcome::Ended(ended) });
+            }
+        }
+    }
+
+    /// What a group's tasks do; if they are to be still, sees to it.
+    pub(super) fn drive(&self, group: &Node) -> Result<State> {
+        let held = self.lock_to_read()?;
+        let mut roll = Roll::read(&self.root)?;
+        let page = roll.find(group)?;
+        let pages = roll.subtree(group)?;
+        let request = roll.request(&self.root, page)?;
+        let mut scan = Scan::new(&self.root);
+        let frozen = match request {
+            Request::None => return Ok(State::Thawed),
+            Request::Stop if held.is_some() => {
+                // If the first pass had to stop somebody, it may have worked.
+                let mut pass = pass::stop(&self.root, &mut scan, &mut roll, &pages)?;
+                if !pass.quiet && !pass.met_caller {
+                    pass = pass::stop(&self.root, &mut scan, &mut roll, &pages)?;
+                }
+                pass.quiet && !pass.met_caller
+            }
+            _ => {
+                let is_still = pass::look(&mut scan, &mut roll, &pages)?;
+                if !is_still {
+                    self.poke_helpers(&roll, page)?;
+                }
+                is_still
+            }
+        };
+        Ok(if frozen { State::Frozen } else { State::Freezing })
+    }
+
+    /// Takes the request back and continues whom it held, in one step.
+    pub(super) fn let_go(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
+        {
+            let _held = self.lock_until(wait.deadline())?;
+            let roll = Roll::read(&self.root)?;
+            let pages = roll.subtree(group)?;
+            request::ask(&group.dir, false).map_err(|errno| group.failed(errno, "writing freezer.state"))?;
+            self.release_unasked(&roll, &pages)?;
+        }
+        self.await_helpers(group, wait)
+    }
+
+    /// Continues the processes of those of these groups that nobody asks to
+    /// freeze any more.
+    fn release_unasked(&self, roll: &Roll, pages: &[usize]) -> Result<()> {
+        let mut failure = None;
+        for &page in pages {
+            if roll.request(&self.root, page)?.is_none() {
+                let released = roll.dir(&self.root, page).and_then(|dir| pass::release(&dir));
+                failure = failure.or(released.err());
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Sees to somebody who has just come into a group.
+    pub(super) fn pass_once(&self, roll: &mut Roll, page: usize, request: Request) -> Result<()> {
+        match request {
+            Request::None => Ok(()),
+            Request::Stop => pass::stop(&self.root, &mut Scan::new(&self.root), roll, &[page]).map(drop),
+            Request::Trace(_) => self.poke_helpers(roll, page),
+        }
+    }
+
+    /// SIGCONT must not thaw, and SIGSTOP must outlast the thaw: for a process
+    /// that we hold stopped, both only change what becomes of it afterwards.
+    pub(super) fn signal_a_stop(&self, group: &Node, process: &Process, signal: i32) -> Result<()> {
+        let _held = self.lock()?;
+        let roll = Roll::read(&self.root)?;
+        let page = self.page_within(&roll, group, process)?;
+        if roll.request(&self.root, page)? == Request::Stop {
+            let stat = Stat::of(process.pid()).map_err(|_| process::no_such_process(process.pid()))?;
+            let entry = (key_of(&stat), signal == libc::SIGCONT);
+            let dir = roll.dir(&self.root, page)?;
+            stopped::append(&dir, &[entry]).map_err(|errno| group.failed(errno, "recording a stopped process"))?;
+            if signal == libc::SIGCONT {
+                // May it be sent at all?
+                return send(process, 0);
+            }
+        }
+        send(process, signal)
+    }
+
+    fn page_within(&self, roll: &Roll, group: &Node, process: &Process) -> Result<usize> {
+        match super::members::locate(roll, process.pid()) {
+            Ok(Some(page)) => Ok(page),
+            Ok(None) => roll.find(group),
+            Err(_) => Err(process::no_such_process(process.pid())),
+        }
+    }
+
+    /// Holds everybody still, so that nobody is born unseen, and then kills.
+    /// SIGKILL ends a stopped process without a continue.
+    pub(super) fn stop_and_kill(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
+        let killed = self.hold_and_kill(group, wait);
+        // Whom we held but could not kill runs on, if nobody asked to freeze it.
+        let met_caller = {
+            let _held = self.lock()?;
+            let roll = Roll::read(&self.root)?;
+            self.release_unasked(&roll, &roll.subtree(group)?)?;
+            super::members::locate(&roll, process::this_process())
+                .ok()
+                .flatten()
+                .is_some_and(|page| roll.subtree(group).is_ok_and(|pages| pages.contains(&page)))
+        };
+        let outcome = killed?;
+        if met_caller {
+            send(&Process::open(0)?, libc::SIGKILL)?;
+        }
+        Ok(outcome)
+    }
+
+    fn hold_and_kill(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
+        let hold = Deadline::after(wait.deadline().at_most(HOLD));
+        let mut scan = Scan::new(&self.root);
+        let mut patience = Patience::new();
+        loop {
+            let held = self.lock_until(wait.deadline())?;
+            let mut roll = Roll::read(&self.root)?;
+            let pages = roll.subtree(group)?;
+            match pass::stop(&self.root, &mut scan, &mut roll, &pages) {
+                Ok(pass) if !pass.quiet && !hold.passed() => {}
+                // It cannot be recorded, say: killing needs no record.
+                _ => break,
+            }
+            drop(held);
+            if let Err(Ended::Interrupted) = patience.wait(wait) {
+                return Ok(Outcome::Ended(Ended::Interrupted));
+            }
+        }
+        let caller = process::this_process();
+        let mut patience = Patience::new();
+        loop {
+            let mut alive = false;
+            let mut refused = None;
+            {
+                let _held = self.lock_until(wait.deadline())?;
+                let mut roll = Roll::read(&self.root)?;
+                let pages = roll.subtree(group)?;
+                scan.visit(&mut roll, &pages, &mut |_, members| {
+                    for member in members.iter().filter(|member| member.stat.pid != caller) {
+                        match pass::signal(key_of(&member.stat), libc::SIGKILL) {
+                            Err(error) if !error.is(libc::ESRCH) => refused = Some(error),
+                            _ => alive = true,
+                        }
+                    }
+                    Ok(())
+                })?;
+            }
+            if !alive {
+                return refused.map_or(Ok(Outcome::Done), Err);
+            }
+            if let Err(ended) = patience.wait(wait) {
+                return Ok(Outcome::Ended(ended));
+            }
+        }
+    }
+
+    fn request(&self, group: &Node) -> Result<Request> {
+        Request::of(&group.dir).map_err(|errno| group.failed(errno, "reading freezer.state"))
+    }
+}

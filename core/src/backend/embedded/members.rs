@@ -1,0 +1,368 @@
+//! Who is in a group: the recorded, their descendants, and the orphans of the
+//! sessions that were begun for it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::records::{Key, Record, Roll, key_of};
+use crate::backend::Node;
+use crate::error::{Error, Result};
+use crate::process::{self, Stat};
+use crate::sys::{self, Errno};
+
+/// A living process of one of the groups that are visited.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub page: usize,
+    pub stat: Stat,
+    /// Set by whoever visits: it is held, and does not move.
+    pub is_still: bool,
+}
+
+/// So many processes are looked at before something is done about them: few
+/// enough that the first are stopped before the last have forked once more,
+/// enough that recording them costs little.
+const BATCH: usize = 64;
+
+/// A record is cleared of the dead when there are so many, and most are dead.
+const MANY_DEAD: usize = 64;
+
+/// The deepest line of parents that is followed.
+const DEEPEST: usize = 4096;
+
+/// One look at some groups, or several in a row.
+#[derive(Debug)]
+pub(super) struct Scan<'a> {
+    root: &'a Node,
+    /// Processes that belong to no session of ours, by number and by the inode
+    /// of `/proc/PID`, which is made for the process and goes with it. They
+    /// can never come into one: so they need not be looked at again.
+    strangers: HashSet<(i32, u64)>,
+    /// Processes whose children were listed while they were still. They cannot
+    /// have got others since, unless from a member that has ended meanwhile.
+    settled: HashSet<Key>,
+    /// Whom an earlier look of this scan saw alive.
+    known: HashSet<Key>,
+    lost: bool,
+    /// Recorded, and found dead by this look.
+    dead: HashMap<usize, HashSet<Key>>,
+    /// Without the hierarchy's lock nothing is written: whom the look found is
+    /// kept here.
+    unrecorded: Option<Vec<(usize, Record)>>,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(root: &'a Node) -> Scan<'a> {
+        Scan {
+            root,
+            strangers: HashSet::new(),
+            settled: HashSet::new(),
+            known: HashSet::new(),
+            lost: false,
+            dead: HashMap::new(),
+            unrecorded: None,
+        }
+    }
+
+    /// For who does not hold the hierarchy's lock.
+    pub(super) fn without_lock(root: &'a Node) -> Scan<'a> {
+        Scan { unrecorded: Some(Vec::new()), ..Scan::new(root) }
+    }
+
+    /// Whom the looks found who is in no record, and in which group.
+    pub(super) fn into_unrecorded(self) -> Vec<(usize, Record)> {
+        self.unrecorded.unwrap_or_default()
+    }
+
+    /// Calls `act` for every living process of these groups, some at a time.
+    ///
+    /// A process's children are looked up only after `act` was called for it:
+    /// if `act` finds it stopped, its children are all there is. Descendants
+    /// who are not recorded yet are recorded on the way, so that they stay
+    /// members when their parents have gone.
+    pub(super) fn visit(
+        &mut self,
+        roll: &mut Roll,
+        pages: &[usize],
+        act: &mut dyn FnMut(&Roll, &mut [Member]) -> Result<()>,
+    ) -> Result<()> {
+        let mut queue: VecDeque<Candidate> = VecDeque::new();
+        for &page in pages {
+            let claims = roll.pages[page].records.iter();
+            queue.extend(claims.map(|&record| Candidate { pid: record.key.0, page, claim: Claim::Recorded(record) }));
+        }
+        self.dead.clear();
+        if self.lost {
+            self.settled.clear();
+            self.lost = false;
+        }
+        let mut sessions = HashMap::new();
+        let mut seen = HashSet::new();
+        self.drain(&mut queue, roll, &mut sessions, &mut seen, act)?;
+        if !sessions.is_empty() {
+            queue.extend(self.orphans(roll, &sessions, &seen)?);
+            self.drain(&mut queue, roll, &mut sessions, &mut seen, act)?;
+        }
+        self.bury(roll);
+        Ok(())
+    }
+
+    /// Takes the dead out of the records, now and then.
+    fn bury(&mut self, roll: &mut Roll) {
+        if self.unrecorded.is_some() {
+            return;
+        }
+        for (page, dead) in self.dead.drain() {
+            let records = &roll.pages[page].records;
+            if dead.len() >= MANY_DEAD && 2 * dead.len() > records.len() {
+                let living = records.iter().filter(|record| !dead.contains(&record.key)).copied().collect();
+                // Another time, then.
+                let _ = roll.set(self.root, page, living);
+            }
+        }
+    }
+
+    /// Whether somebody ended between two looks who was not still at the first:
+    /// whoever was born to it then may be anywhere.
+    pub(super) fn has_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// Whether somebody who has ended was there a moment ago, and may have had
+    /// children since.
+    fn misses(&mut self, candidate: &Candidate) -> bool {
+        match candidate.claim {
+            Claim::Recorded(Record { key, .. }) => self.known.remove(&key) && !self.settled.contains(&key),
+            Claim::Child { .. } | Claim::Orphan { .. } => true,
+        }
+    }
+
+    fn drain(
+        &mut self,
+        queue: &mut VecDeque<Candidate>,
+        roll: &mut Roll,
+        sessions: &mut HashMap<i32, Witness>,
+        seen: &mut HashSet<i32>,
+        act: &mut dyn FnMut(&Roll, &mut [Member]) -> Result<()>,
+    ) -> Result<()> {
+        while !queue.is_empty() {
+            let mut batch = Vec::with_capacity(BATCH);
+            let mut found: HashMap<usize, Vec<Record>> = HashMap::new();
+            while batch.len() < BATCH {
+                let Some(candidate) = queue.pop_front() else { break };
+                // Recorded, and so looked at before its parent named it.
+                if seen.contains(&candidate.pid) {
+                    continue;
+                }
+                let (stat, session) = match candidate.look(roll)? {
+                    Found::Member(stat, session) => (stat, session),
+                    Found::Other => continue,
+                    Found::Nobody => {
+                        self.lost |= self.misses(&candidate);
+                        if let Claim::Recorded(Record { key, .. }) = candidate.claim {
+                            self.dead.entry(candidate.page).or_default().insert(key);
+                        }
+                        continue;
+                    }
+                };
+                let key = key_of(&stat);
+                if session != 0 && (stat.pid == session || stat.session == session) {
+                    sessions.entry(session).or_insert(Witness { page: candidate.page, key });
+                }
+                if !stat.is_alive() {
+                    self.lost |= self.known.remove(&key) && !self.settled.contains(&key);
+                    continue;
+                }
+                seen.insert(stat.pid);
+                self.known.insert(key);
+                if !matches!(candidate.claim, Claim::Recorded(_)) {
+                    let session = if stat.session == session { session } else { 0 };
+                    found.entry(candidate.page).or_default().push(Record { key, session });
+                }
+                batch.push((Member { page: candidate.page, stat, is_still: false }, session));
+            }
+            for (page, records) in found {
+                match &mut self.unrecorded {
+                    Some(unrecorded) => unrecorded.extend(records.into_iter().map(|record| (page, record))),
+                    // A precaution for later: without it this look is as good.
+                    None => drop(roll.add(self.root, page, &records)),
+                }
+            }
+            let (mut members, sessions_of): (Vec<Member>, Vec<i32>) = batch.into_iter().unzip();
+            act(roll, &mut members)?;
+            for (member, session) in members.iter().zip(sessions_of) {
+                let key = key_of(&member.stat);
+                if member.is_still && !self.settled.insert(key) {
+                    continue;
+                }
+                for pid in children(&member.stat)? {
+                    let claim = Claim::Child { parent: member.stat.pid, session };
+                    queue.push_back(Candidate { pid, page: member.page, claim });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Processes of our sessions that lost the parent through whom they would
+    /// have been found.
+    ///
+    /// A session's number is not given away while the session lasts. So a
+    /// witness that is still in it *after* the others were looked at proves
+    /// that they are in the same session, not in one that took over its number.
+    fn orphans(
+        &mut self,
+        roll: &Roll,
+        sessions: &HashMap<i32, Witness>,
+        seen: &HashSet<i32>,
+    ) -> Result<Vec<Candidate>> {
+        let failed = |errno| Error::os(errno, "listing the processes");
+        let mut found = Vec::new();
+        for (pid, inode) in listed().map_err(failed)? {
+            if seen.contains(&pid) || self.strangers.contains(&(pid, inode)) {
+                continue;
+            }
+            let stat = match Stat::of(pid) {
+                Err(Errno::SRCH | Errno::ACCESS | Errno::PERM) => continue,
+                other => other.map_err(failed)?,
+            };
+            let Some(witness) = sessions.get(&stat.session) else {
+                self.strangers.insert((pid, inode));
+                continue;
+            };
+            // Whoever is recorded, or descends from one who is, is not lost.
+            if stat.is_alive() && roll.page_of(&stat).is_none() && by_descent(roll, &lineage(stat.clone())).is_none() {
+                let claim = Claim::Orphan { key: key_of(&stat), session: stat.session };
+                found.push((stat.session, Candidate { pid, page: witness.page, claim }));
+            }
+        }
+        found.retain(|(session, _)| sessions.get(session).is_some_and(|witness| witness.proves(*session)));
+        Ok(found.into_iter().map(|(_, candidate)| candidate).collect())
+    }
+}
+
+/// The group that a process is in, `None` if it is in none. ESRCH.
+pub(super) fn locate(roll: &Roll, pid: i32) -> sys::Result<Option<usize>> {
+    let line = lineage(Stat::of(pid)?);
+    Ok(by_descent(roll, &line).or_else(|| by_session(roll, &line)))
+}
+
+/// The children of a process.
+pub(super) fn children(stat: &Stat) -> Result<Vec<i32>> {
+    let pid = stat.pid;
+    let found = if stat.threads <= 1 {
+        // Saves reading the list of threads, which costs as much again.
+        process::read(&format!("/proc/{pid}/task/{pid}/children")).map(|text| process::numbers(&text))
+    } else {
+        process::children(pid)
+    };
+    match found {
+        Err(Errno::SRCH) => Ok(Vec::new()),
+        other => other.map_err(|errno| Error::os(errno, format_args!("listing the children of process {pid}"))),
+    }
+}
+
+/// Somebody who may be a member, and why.
+struct Candidate {
+    pid: i32,
+    page: usize,
+    claim: Claim,
+}
+
+enum Claim {
+    Recorded(Record),
+    Child { parent: i32, session: i32 },
+    Orphan { key: Key, session: i32 },
+}
+
+enum Found {
+    /// With the group's session that it was born into.
+    Member(Stat, i32),
+    /// Another group's record names it, or its number is another's now.
+    Other,
+    Nobody,
+}
+
+impl Candidate {
+    fn look(&self, roll: &Roll) -> Result<Found> {
+        let stat = match Stat::of(self.pid) {
+            Err(Errno::SRCH) => return Ok(Found::Nobody),
+            other => other.map_err(|errno| Error::os(errno, format_args!("looking at process {}", self.pid)))?,
+        };
+        Ok(match self.claim {
+            Claim::Recorded(record) if key_of(&stat) == record.key => Found::Member(stat, record.session),
+            Claim::Child { .. } if roll.page_of(&stat).is_some() => Found::Other,
+            Claim::Child { parent, session } if stat.parent == parent => Found::Member(stat, session),
+            Claim::Orphan { key, session } if key_of(&stat) == key => Found::Member(stat, session),
+            // A child that shows another parent has lost its own: the next look
+            // finds it as an orphan.
+            _ => Found::Nobody,
+        })
+    }
+}
+
+/// A process by which a session of a group is known not to be another that was
+/// given its number: its leader, also dead and not waited for, or a member that
+/// was recorded as being in it and still is.
+struct Witness {
+    page: usize,
+    key: Key,
+}
+
+impl Witness {
+    fn proves(&self, session: i32) -> bool {
+        let (pid, _) = self.key;
+        Stat::of(pid).is_ok_and(|stat| key_of(&stat) == self.key && (pid == session || stat.session == session))
+    }
+}
+
+/// A process and those it descends from, nearest first, as far as they show.
+fn lineage(stat: Stat) -> Vec<Stat> {
+    let mut line = vec![stat];
+    while let Some(last) = line.last()
+        && last.parent > 0
+        && line.len() < DEEPEST
+    {
+        match Stat::of(last.parent) {
+            // A parent is never younger; this one was given a dead one's number.
+            Ok(parent) if parent.start_time <= last.start_time => line.push(parent),
+            // It has died since; its child has another parent by now.
+            _ => match Stat::of(last.pid) {
+                Ok(again) if key_of(&again) == key_of(last) && again.parent != last.parent => {
+                    line.pop();
+                    line.push(again);
+                }
+                _ => break,
+            },
+        }
+    }
+    line
+}
+
+fn by_descent(roll: &Roll, line: &[Stat]) -> Option<usize> {
+    line.iter().find_map(|stat| roll.page_of(stat))
+}
+
+fn by_session(roll: &Roll, line: &[Stat]) -> Option<usize> {
+    line.iter().filter(|stat| stat.session != 0).find_map(|stat| {
+        let in_it = |record: &&Record| record.session == stat.session;
+        roll.pages.iter().enumerate().find_map(|(page, recorded)| {
+            let mut witnesses = recorded.records.iter().filter(in_it).map(|record| Witness { page, key: record.key });
+            witnesses.any(|witness| witness.proves(stat.session)).then_some(page)
+        })
+    })
+}
+
+/// Every process that `/proc` shows, with the inode of its directory.
+fn listed() -> sys::Result<Vec<(i32, u64)>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
+    let mut found = Vec::new();
+    for entry in rustix::fs::Dir::new(proc)? {
+        let entry = entry?;
+        let pid = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());
+        found.extend(pid.map(|pid| (pid, entry.ino())));
+    }
+    Ok(found)
+}

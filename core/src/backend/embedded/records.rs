@@ -1,0 +1,240 @@
+//! Who is in which group: `cgroup.procs`, members by number and start time.
+//!
+//! A file is replaced whole, or lines are added to it. Added lines begin with
+//! a newline: what a killed writer left half-done stays a line of its own, with
+//! a field too few or a number that fits no process.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use rustix::fs::OFlags;
+
+use super::request::{self, Request};
+use super::{stopped, tracer};
+use crate::backend::Node;
+use crate::error::{Error, Result};
+use crate::path::GroupPath;
+use crate::process::Stat;
+use crate::sys::{self, Errno, dir::Dir, dir::write_once};
+
+const MEMBERS: &str = "cgroup.procs";
+
+/// A process, told from every other that has had or will have its number.
+pub(super) type Key = (i32, u64);
+
+/// A member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub key: Key,
+    /// The session that was begun for this group and that the process was born
+    /// into; 0 if there is none.
+    pub session: i32,
+}
+
+/// One group's record.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub path: GroupPath,
+    identity: (u64, u64),
+    pub records: Vec<Record>,
+}
+
+/// The record of the whole hierarchy, read under its lock.
+#[derive(Debug)]
+pub(super) struct Roll {
+    pub pages: Vec<Page>,
+    page_of: HashMap<Key, usize>,
+}
+
+impl Roll {
+    pub(super) fn read(root: &Node) -> Result<Roll> {
+        let mut pages = Vec::new();
+        root.walk(&mut |node| {
+            let identity = node.dir.identity().map_err(|errno| node.failed(errno, "looking at the directory"))?;
+            pages.push(Page { path: node.path.clone(), identity, records: members(node)? });
+            Ok(())
+        })?;
+        let mut page_of = HashMap::with_capacity(pages.iter().map(|page: &Page| page.records.len()).sum());
+        for (index, page) in pages.iter().enumerate() {
+            page_of.extend(page.records.iter().map(|record| (record.key, index)));
+        }
+        Ok(Roll { pages, page_of })
+    }
+
+    /// The group whose own record names the process.
+    pub(super) fn page_of(&self, stat: &Stat) -> Option<usize> {
+        self.page_of.get(&key_of(stat)).copied()
+    }
+
+    /// Records of another, older reading of the same hierarchy: adds those of
+    /// them whom nobody has recorded since.
+    pub(super) fn adopt(&mut self, root: &Node, older: &Roll, found: Vec<(usize, Record)>) -> Result<()> {
+        let mut new: HashMap<usize, Vec<Record>> = HashMap::new();
+        for (page, record) in found {
+            let identity = older.pages[page].identity;
+            if let Some(page) = self.pages.iter().position(|page| page.identity == identity)
+                && !self.page_of.contains_key(&record.key)
+            {
+                new.entry(page).or_default().push(record);
+            }
+        }
+        new.into_iter().try_for_each(|(page, records)| self.add(root, page, &records))
+    }
+
+    /// Which page is this group's: by its directory, since somebody may have
+    /// renamed it. ENODEV: it was removed.
+    pub(super) fn find(&self, group: &Node) -> Result<usize> {
+        let identity = group.dir.identity().map_err(|errno| group.failed(errno, "looking at the directory"))?;
+        self.pages.iter().position(|page| page.identity == identity).ok_or_else(|| group.vanished())
+    }
+
+    /// The pages of a group and of those below it.
+    pub(super) fn subtree(&self, group: &Node) -> Result<Vec<usize>> {
+        let top = &self.pages[self.find(group)?].path;
+        Ok((0..self.pages.len()).filter(|&index| self.pages[index].path.is_within(top)).collect())
+    }
+
+    /// A group's directory, opened anew.
+    pub(super) fn dir(&self, root: &Node, page: usize) -> Result<Dir> {
+        let path = &self.pages[page].path;
+        let dir = if path.is_root() { root.dir.open_dir(".") } else { root.dir.open_dir(path.as_path()) };
+        dir.map_err(|errno| match errno {
+            Errno::NOENT => Error::new(libc::ENODEV, format!("group {path} was removed")),
+            errno => Error::os(errno, format_args!("opening group {path}")),
+        })
+    }
+
+    /// What is asked of a group, itself or by one above. A stop outweighs a
+    /// trace: it is the one that a reader has to see to.
+    pub(super) fn request(&self, root: &Node, page: usize) -> Result<Request> {
+        let path = &self.pages[page].path;
+        let mut effective = Request::None;
+        for (index, above) in self.pages.iter().enumerate() {
+            if path.is_within(&above.path) {
+                let request = Request::of(&self.dir(root, index)?);
+                match request
+                    .map_err(|errno| Error::os(errno, format_args!("reading what is asked of group {path}")))?
+                {
+                    Request::None => {}
+                    Request::Stop => return Ok(Request::Stop),
+                    trace => effective = trace,
+                }
+            }
+        }
+        Ok(effective)
+    }
+
+    /// Adds members to a group, to the file first.
+    pub(super) fn add(&mut self, root: &Node, page: usize, records: &[Record]) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let dir = self.dir(root, page)?;
+        append(&dir, MEMBERS, &text_of(records)).map_err(|errno| self.unwritten(page, errno))?;
+        self.page_of.extend(records.iter().map(|record| (record.key, page)));
+        self.pages[page].records.extend_from_slice(records);
+        Ok(())
+    }
+
+    /// Writes a group's members anew.
+    pub(super) fn set(&mut self, root: &Node, page: usize, records: Vec<Record>) -> Result<()> {
+        let dir = self.dir(root, page)?;
+        replace(&dir, MEMBERS, &text_of(&records)).map_err(|errno| self.unwritten(page, errno))?;
+        for gone in std::mem::replace(&mut self.pages[page].records, records) {
+            if self.page_of.get(&gone.key) == Some(&page) {
+                self.page_of.remove(&gone.key);
+            }
+        }
+        let kept: Vec<Key> = self.pages[page].records.iter().map(|record| record.key).collect();
+        self.page_of.extend(kept.into_iter().map(|key| (key, page)));
+        Ok(())
+    }
+
+    fn unwritten(&self, page: usize, errno: Errno) -> Error {
+        Error::os(errno, format_args!("recording the processes of group {}", self.pages[page].path))
+    }
+}
+
+pub(super) fn key_of(stat: &Stat) -> Key {
+    (stat.pid, stat.start_time)
+}
+
+/// Makes the files of a new group.
+pub(super) fn begin(dir: &Dir) -> sys::Result<()> {
+    dir.create_file(MEMBERS, OFlags::WRONLY)?;
+    request::ask(dir, false)
+}
+
+/// Makes the root's files where they are missing and we may.
+pub(super) fn begin_root(dir: &Dir) -> sys::Result<()> {
+    for name in [MEMBERS, "freezer.state"] {
+        match dir.create_file(name, OFlags::RDONLY) {
+            Ok(_) | Err(Errno::ACCESS | Errno::ROFS) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Forgets every process and every request: none of the numbers is good.
+pub(super) fn forget_all(root: &Node) -> Result<()> {
+    root.walk(&mut |node| {
+        let forget = || {
+            replace(&node.dir, MEMBERS, "")?;
+            stopped::clear(&node.dir)?;
+            request::ask(&node.dir, false)?;
+            tracer::clear(&node.dir)
+        };
+        forget().map_err(|errno| node.failed(errno, "forgetting the processes before the reboot"))
+    })
+}
+
+/// Adds lines to a file. `text` is lines that each end in a newline.
+pub(super) fn append(dir: &Dir, name: &str, text: &str) -> sys::Result<()> {
+    write_once(&dir.create_file(name, OFlags::WRONLY | OFlags::APPEND)?, format!("\n{text}").as_bytes())
+}
+
+/// Writes a file anew, so that readers and a crash find the old or the new.
+pub(super) fn replace(dir: &Dir, name: &str, text: &str) -> sys::Result<()> {
+    // One writer at a time, under the hierarchy's lock: one name will do.
+    let new = format!("{name}.new");
+    write_once(&dir.create_file(&new, OFlags::WRONLY | OFlags::TRUNC)?, text.as_bytes())?;
+    dir.replace(&new, name)
+}
+
+/// The lines of one of our files, none if it was not made yet.
+pub(super) fn lines(node: &Dir, name: &str) -> sys::Result<Vec<Vec<u64>>> {
+    let text = match node.read(name) {
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse().ok();
+    let fields = |line: &[u8]| line.split(|&byte| byte == b' ').map(number).collect::<Option<Vec<u64>>>();
+    // A line that is no row of numbers was left by a writer that was killed.
+    Ok(text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).filter_map(fields).collect())
+}
+
+fn members(node: &Node) -> Result<Vec<Record>> {
+    let lines = lines(&node.dir, MEMBERS).map_err(|errno| node.failed(errno, "reading the processes"))?;
+    if lines.is_empty() && node.dir.is_removed() {
+        return Err(node.vanished());
+    }
+    Ok(lines.iter().filter_map(|fields| record(fields)).collect())
+}
+
+fn record(fields: &[u64]) -> Option<Record> {
+    match *fields {
+        [pid, start_time, session] => {
+            Some(Record { key: (pid.try_into().ok()?, start_time), session: session.try_into().ok()? })
+        }
+        _ => None,
+    }
+}
+
+fn text_of(records: &[Record]) -> String {
+    let mut text = String::with_capacity(24 * records.len());
+    for Record { key: (pid, start_time), session } in records {
+        let _ = writeln!(text, "{pid} {start_time} {session}");
+    }
+    text
+}

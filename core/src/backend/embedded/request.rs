@@ -1,0 +1,47 @@
+//! What is asked of a group: `freezer.state`, and who sees to it.
+
+use rustix::fs::OFlags;
+
+use super::lock::write_at_start;
+use super::tracer::{self, Tracer};
+use crate::sys::{self, Errno, dir::Dir};
+
+const FILE: &str = "freezer.state";
+
+/// What is asked of one group, apart from what is asked above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    None,
+    /// Its processes are to be stopped, by whoever looks.
+    Stop,
+    /// This helper traces its processes. The request ends with the helper,
+    /// since its tracees run on then.
+    Trace(Tracer),
+}
+
+impl Request {
+    pub(super) fn of(dir: &Dir) -> sys::Result<Request> {
+        match dir.read(FILE) {
+            Ok(word) if word.trim_ascii() == b"FROZEN" => {}
+            // Not there: it is made when it is first written to.
+            Ok(_) | Err(Errno::NOENT) => return Ok(Request::None),
+            Err(errno) => return Err(errno),
+        }
+        Ok(match tracer::read(dir)? {
+            None => Request::Stop,
+            Some(tracer) if tracer.is_alive() => Request::Trace(tracer),
+            Some(_) => Request::None,
+        })
+    }
+
+    pub(super) fn is_none(self) -> bool {
+        self == Request::None
+    }
+}
+
+/// In place: the file carries the locks of leases, so it is never replaced.
+/// Both words have one length, so that a reader sees one or the other.
+pub(super) fn ask(dir: &Dir, freeze: bool) -> sys::Result<()> {
+    let word: &[u8] = if freeze { b"FROZEN\n" } else { b"THAWED\n" };
+    write_at_start(&dir.create_file(FILE, OFlags::WRONLY)?, word)
+}

@@ -1,0 +1,8 @@
+//! Runs the contract table: the same cases through every surface, on every
+//! backend. `contract/README.md` is the table's own language; a surface is a
+//! program that answers one line for each line (`driver`).
+
+pub mod driver;
+pub mod run;
+pub mod stage;
+pub mod table;
