@@ -139,3 +139,46 @@ fn check_owner(pid: i32) -> Result<()> {
     let why = format!("process {pid} belongs to user {real}, and we are user {}", caller.as_raw());
     Err(Error::new(libc::EACCES, why))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::backend::BackendKind;
+    use crate::hierarchy::Hierarchy;
+    use crate::options::Options;
+    use crate::sys::pidfd;
+
+    /// R2.3: between the opening of a pidfd and the move, the process ended and
+    /// its number was given to another. A pidfd of a process that has gone, with
+    /// the number of one that runs, is what that looks like.
+    #[test]
+    fn a_recycled_number_is_noticed_and_moved_back() {
+        for kind in [BackendKind::Cgroup2, BackendKind::Cgroup1] {
+            let options = Options::default().backend(kind);
+            let name = format!("recycled-{}", process::this_process());
+            let Ok(hierarchy) = Hierarchy::open(&name, &options) else {
+                assert!(std::env::var_os("CGF_DEMAND").is_none(), "{kind} is demanded");
+                continue;
+            };
+            let group = hierarchy.create("g").unwrap();
+            let mut gone = std::process::Command::new("true").spawn().unwrap();
+            let dead = pidfd::open(gone.id().try_into().unwrap()).unwrap();
+            gone.wait().unwrap();
+            let mut bystander = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+            let number = i32::try_from(bystander.id()).unwrap();
+
+            let mistaken = Process::born(number, dead.as_fd()).unwrap();
+            let result = group.admit(&mistaken, AttachOptions::default());
+
+            let place = hierarchy.group_of(number).map(|group| group.path().to_string());
+            bystander.kill().unwrap();
+            bystander.wait().unwrap();
+            group.remove_with(crate::group::RemoveOptions { kill: true, recursive: false }).unwrap();
+            hierarchy.unmount().unwrap();
+            assert_eq!(result.unwrap_err().errno(), libc::ESRCH);
+            assert_eq!(place.unwrap(), "/", "on {kind}");
+        }
+    }
+}

@@ -62,13 +62,6 @@ impl Error {
         self
     }
 
-    /// The same failure under another errno, for where the kernel's own one
-    /// would mislead.
-    pub(crate) fn with_errno(mut self, errno: i32) -> Error {
-        self.0.errno = errno;
-        self
-    }
-
     pub(crate) fn with_blockers(mut self, blockers: Vec<Blocker>) -> Error {
         self.0.blockers = blockers;
         self

@@ -117,7 +117,8 @@ impl Hierarchy {
     ///
     /// # Errors
     ///
-    /// ENOENT: no such directory. EINVAL: it is no cgroup of the chosen backend.
+    /// ENOENT: no such directory. EINVAL: it is no cgroup of the chosen backend,
+    /// or a group below the root of an embedded hierarchy.
     pub fn adopt(root: impl AsRef<Path>, options: &Options) -> Result<Hierarchy> {
         let root = root.as_ref();
         Hierarchy::adopt_as(root.as_os_str(), root, options)
@@ -168,24 +169,15 @@ impl Hierarchy {
         if backend.is_populated(root)? {
             return Err(busy());
         }
-        let above = self.0.directory.parent().unwrap_or(Path::new("/"));
-        let above_dir =
-            Dir::open(above).map_err(|errno| Error::os(errno, format_args!("opening {}", above.display())))?;
-        let parent = Node { dir: above_dir, path: GroupPath::root() };
-        let dir = self.own_dir()?;
-        let group = Node { dir, path: GroupPath::root().child(&self.0.name) };
-        crate::group::same_directory(&parent, &group)?;
-        match backend.remove(&parent, &group) {
+        match remove_root(backend, &self.0.directory, root)? {
             Ok(()) => {}
             Err(Errno::BUSY) => return Err(busy()),
             Err(Errno::NOTEMPTY) => {
                 let shown = self.0.directory.display();
                 return Err(Error::new(libc::EBUSY, format!("{shown} holds something that is not the hierarchy's")));
             }
-            Err(errno) => return Err(group.failed(errno, "removing the root directory")),
+            Err(errno) => return Err(root.failed(errno, "removing the root directory")),
         }
-        // The last hierarchy takes the directory of all with it.
-        let _ = rustix::fs::rmdir(above);
         match &self.0.system {
             Some(system) => system.unbind(&self.0.directory),
             None => Ok(()),
@@ -297,16 +289,26 @@ impl Hierarchy {
         let above = place(kind, options.state_directory().map(PathBuf::as_path))?;
         let directory = above.join(name);
         let system = options.state_directory().map(|state| System::open(state)).transpose()?;
-        let root = open_or_make(kind, &above, name)?;
+        let (root, is_new) = open_or_make(kind, &above, name)?;
         let backend = carry(kind, &root, options)?;
         let root = Node { dir: root, path: GroupPath::root() };
-        let subsystems = match settle_record(&root, name, options) {
+        let settled = settle_record(&root, name, options).and_then(|subsystems| match &system {
+            Some(system) => {
+                let deadline = Deadline::after(options.time_limit());
+                system.bind(&directory, name, &subsystems, deadline).map(|()| subsystems)
+            }
+            None => Ok(subsystems),
+        });
+        let subsystems = match settled {
             Ok(subsystems) => subsystems,
-            Err(error) => return Err(error),
+            Err(error) => {
+                if is_new {
+                    // Somebody may have begun to use it already: then it stays.
+                    let _ = remove_root(&*backend, &directory, &root);
+                }
+                return Err(error);
+            }
         };
-        if let Some(system) = &system {
-            system.bind(&directory, name, &subsystems, Deadline::after(options.time_limit()))?;
-        }
         Ok(Hierarchy(Arc::new(Inner {
             name: name.to_owned(),
             root: Arc::new(root),
@@ -330,6 +332,12 @@ impl Hierarchy {
             let why = format!("root={} is of {found}, not of {kind}", directory.display());
             return Err(Error::new(libc::EINVAL, why));
         }
+        if kind == BackendKind::Embedded && directory.join("../cgroup.procs").exists() {
+            // The records of an embedded hierarchy have one lock, in its root.
+            let shown = directory.display();
+            let why = format!("{shown} is a group of an embedded hierarchy; open that by its name or its root");
+            return Err(Error::new(libc::EINVAL, why));
+        }
         let backend = carry(kind, &root, options)?;
         let subsystems = match options.named_subsystems() {
             [] => Options::every_subsystem(),
@@ -346,11 +354,6 @@ impl Hierarchy {
             system: None,
             origin: Origin::here(),
         })))
-    }
-
-    fn own_dir(&self) -> Result<Dir> {
-        let root = &self.0.root;
-        root.dir.open_dir(".").map_err(|errno| root.failed(errno, "opening the directory"))
     }
 }
 
@@ -404,8 +407,25 @@ fn kind_of(root: &Dir) -> Result<BackendKind> {
     })
 }
 
-/// The hierarchy's root directory, made if need be.
-fn open_or_make(kind: BackendKind, above: &Path, name: &OsStr) -> Result<Dir> {
+/// Removes a hierarchy's root directory, and that of all hierarchies if it was
+/// the last. The inner error is the kernel's refusal.
+fn remove_root(backend: &dyn Backend, directory: &Path, root: &Node) -> Result<std::result::Result<(), Errno>> {
+    let above = directory.parent().unwrap_or(Path::new("/"));
+    let opened = Dir::open(above).map_err(|errno| Error::os(errno, format_args!("opening {}", above.display())))?;
+    let parent = Node { dir: opened, path: GroupPath::root() };
+    let dir = root.dir.open_dir(".").map_err(|errno| root.failed(errno, "opening the directory"))?;
+    let name = directory.file_name().unwrap_or_default();
+    let group = Node { dir, path: GroupPath::root().child(name) };
+    crate::group::same_directory(&parent, &group)?;
+    let removed = backend.remove(&parent, &group);
+    if removed.is_ok() {
+        let _ = rustix::fs::rmdir(above);
+    }
+    Ok(removed)
+}
+
+/// The hierarchy's root directory, and whether it had to be made.
+fn open_or_make(kind: BackendKind, above: &Path, name: &OsStr) -> Result<(Dir, bool)> {
     let directory = above.join(name);
     let failed = |errno: Errno| Error::os(errno, format_args!("making {}", directory.display()));
     let private = kind == BackendKind::Embedded;
@@ -418,9 +438,10 @@ fn open_or_make(kind: BackendKind, above: &Path, name: &OsStr) -> Result<Dir> {
         if private {
             check_owner(above)?;
         }
-        match rustix::fs::mkdir(&directory, mode.into()) {
+        let made = rustix::fs::mkdir(&directory, mode.into());
+        match made {
             Ok(()) | Err(Errno::EXIST) => match Dir::open(&directory) {
-                Ok(dir) => return Ok(dir),
+                Ok(dir) => return Ok((dir, made.is_ok())),
                 Err(Errno::NOENT) => {}
                 Err(errno) => return Err(failed(errno)),
             },

@@ -1,4 +1,92 @@
 //! Freeze, guard, move, count and end groups of Linux processes.
+//!
+//! libcgf groups real processes into hierarchies of containers and stops,
+//! signals, moves and ends them as one: on cgroup v2, on cgroup v1, and where
+//! there are no control groups at all. Nothing waits without a deadline, and
+//! what fails names the task that is to blame.
+//!
+//! # A group, frozen and thawed
+//!
+//! ```
+//! use std::time::Duration;
+//! use cgf::{Hierarchy, Options, RemoveOptions, Spawn, State};
+//!
+//! # fn main() -> cgf::Result<()> {
+//! # let name = format!("doc-{}", std::process::id());
+//! # let name = name.as_str();
+//! // The first backend that works here; the same name is the same hierarchy.
+//! let jobs = Hierarchy::open(name, &Options::default())?;
+//! let web = jobs.create("web/1")?;
+//! let child = web.spawn(Spawn::new("sleep").arg("60"))?;
+//!
+//! web.freeze(Duration::from_secs(5))?;
+//! assert_eq!(web.state()?, State::Frozen);
+//! web.thaw()?;
+//!
+//! web.kill(libc::SIGKILL)?;
+//! child.wait(Duration::from_secs(5))?;
+//! jobs.open_group("web")?.remove_with(RemoveOptions { kill: true, recursive: true })?;
+//! jobs.unmount()
+//! # }
+//! ```
+//!
+//! # A freeze that does not succeed says why
+//!
+//! A task that sleeps where no signal reaches (a file server that does not
+//! answer, a broken disk) cannot be frozen. The deadline passes, the error
+//! names it, and the group is as before, for the caller asked for that:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use cgf::FreezeOptions;
+//!
+//! # fn freeze(web: &cgf::Group) -> cgf::Result<()> {
+//! match web.freeze_with(FreezeOptions::within(Duration::from_millis(500)).rollback(true)) {
+//!     Err(error) if error.errno() == libc::EBUSY => {
+//!         for task in error.blockers() {
+//!             // 4242 (cat) D in request_wait_answer
+//!             eprintln!("{task}");
+//!         }
+//!     }
+//!     other => other?,
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Somebody else's container
+//!
+//! A directory that runc, crun, LXC or systemd made is opened in place:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use cgf::{Hierarchy, Options};
+//!
+//! # fn main() -> cgf::Result<()> {
+//! let container = Hierarchy::adopt_group_of(4242, &Options::default())?;
+//! let held = container.root().hold(Duration::from_secs(5))?;
+//! // … frozen here, whoever else holds it too; the last one out thaws …
+//! held.give_back()
+//! # }
+//! ```
+//!
+//! # What to know
+//!
+//! * **Errors** ([`Error`]) have an errno, which each function lists, and a
+//!   sentence. After an error nothing is half-done unless the function says so.
+//! * **Deadlines** ([`Deadline`]): `freeze` takes one; `remove`, `kill`, `spawn`,
+//!   `attach` and `thaw` are bounded by the hierarchy's ([`Options::deadline`]).
+//! * **Threads**: every handle may be used from several threads at once.
+//! * **fork**: in a forked child the parent's handles give ECHILD; dropping them
+//!   closes their descriptors and does nothing else. All descriptors are
+//!   close-on-exec.
+//! * **The process is left alone**: no signal handler, no thread, no logger.
+//!   `spawn`, the trial of `backend=auto`, and naming who blocks on cgroup v2
+//!   make child processes of the caller.
+//! * **Backends** differ where the kernel does. `docs/backends.md` says what
+//!   each promises.
+//!
+//! R3.2 and the like, here and in the tests, number the requirements.
 
 mod attach;
 mod attribute;

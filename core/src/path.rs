@@ -111,6 +111,14 @@ impl GroupPath {
         GroupPath { bytes: bytes.strip_suffix(b"/").unwrap_or(bytes).to_owned() }
     }
 
+    /// The path as it is from `top`; `None` if it is not within.
+    pub(crate) fn below(&self, top: &GroupPath) -> Option<GroupPath> {
+        if !self.is_within(top) {
+            return None;
+        }
+        Some(GroupPath::from_kernel(self.bytes.get(top.bytes.len()..)?))
+    }
+
     pub(crate) fn components(&self) -> impl Iterator<Item = &OsStr> {
         self.bytes.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).map(OsStr::from_bytes)
     }

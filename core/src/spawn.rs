@@ -252,6 +252,7 @@ impl Group {
     ///   message names the step. Nothing is left of the child.
     /// * EBUSY: the group is not THAWED, or was frozen meanwhile, so that the
     ///   program could not start within the hierarchy's deadline.
+    /// * ECANCELED: somebody killed the child before it could start.
     /// * EINVAL: a NUL in an argument. EBADF: a bad descriptor number.
     /// * EAGAIN, ENOMEM: no process could be made.
     /// * ENODEV: the group was removed. ECHILD: in a forked child.
@@ -265,10 +266,25 @@ impl Group {
                 return Err(Error::new(libc::EBUSY, why));
             }
         }
-        let waiting = self.create_process(&spawn.plan(self.needs_session())?)?;
-        let pid = waiting.pid();
-        match waiting.start(deadline) {
+        let plan = spawn.plan(self.needs_session())?;
+        let mut waiting = self.create_process(&plan)?;
+        let mut pid = waiting.pid();
+        let mut started = waiting.start(deadline);
+        if matches!(started, Err(NotStarted::Stillborn)) {
+            // Once a v2 group was killed, the kernel kills at birth whoever is
+            // cloned into it from a group that was not (it compares how often
+            // each was, cgroup_post_fork; seen on Linux 6.18). A process that
+            // is moved there lives.
+            waiting = self.create_process_and_move(&plan)?;
+            pid = waiting.pid();
+            started = waiting.start(deadline);
+        }
+        match started {
             Ok(pidfd) => Ok(Child { pid, pidfd }),
+            Err(NotStarted::Stillborn) => {
+                let why = format!("{} was killed before it could start in {self}", program.display());
+                Err(Error::new(libc::ECANCELED, why))
+            }
             Err(NotStarted::Failed(step, errno)) => {
                 Err(Error::os(errno, format_args!("starting {}: {step}", program.display())))
             }
@@ -291,6 +307,11 @@ impl Group {
                 Err(errno) => return Err(self.not_born(errno)),
             }
         }
+        self.create_process_and_move(plan)
+    }
+
+    fn create_process_and_move(&self, plan: &Plan) -> Result<Waiting> {
+        let backend = self.backend()?;
         let waiting = spawn::create(plan, None).map_err(|errno| Error::os(errno, "making a process"))?;
         let process = Process::born(waiting.pid(), waiting.pidfd())?;
         backend.admit(self.node(), &process, Admission::Spawned)?;

@@ -164,7 +164,7 @@ usage() {
 does_not_exist() {
     local h=$h-nowhere
     names+=("$h")
-    fails "state: no hierarchy" "there is no hierarchy $h (ENOENT)" state "$h:x"
+    fails "state: no hierarchy" "there is no hierarchy $h" state "$h:x"
     fails "freeze: no hierarchy" ENOENT freeze "$h:x"
     fails "thaw: no hierarchy" ENOENT thaw "$h:x"
     fails "kill: no hierarchy" ENOENT kill "$h:x"
@@ -216,6 +216,7 @@ creating() {
 }
 
 executing() {
+    local parent child
     works "exec" exec "$h:web" -- true
     run exec "$h:web" -- sh -c 'exit 7'
     check "exec: the program's status" test "$status" = 7
@@ -234,6 +235,14 @@ executing() {
     check "exec --create --rm: status" test "$status" = 5
     check "exec --rm: what was left is dead" eventually gone "$out"
     fails "exec --rm: the group is gone" ENOENT state "$h:once"
+    timeout --foreground 30 "$CGF" exec --create --rm "$h:killed" -- sh -c 'echo $PPID $$; exec sleep 300' >"$scratch/out" 2>&1 &
+    eventually test -s "$scratch/out"
+    read -r parent child <"$scratch/out"
+    started+=("$child")
+    kill -KILL "$parent"
+    wait $! 2>/dev/null
+    check "exec --rm, killed: its program is dead" eventually gone "$child"
+    check "exec --rm, killed: the group is gone" eventually not cgf state "$h:killed"
     names+=("$h-once")
     works "exec --create --rm: a hierarchy of its own" exec --create --rm "$h-once:x/y" -- true
     cgf rm "$h-once:" -r 2>/dev/null
@@ -350,6 +359,7 @@ getting_stuck() {
     exec {fuse_fd}<>"$pipe"
     timeout 60 "$CGF" __silent-fuse "$fuse_mount" <"$pipe" {fuse_fd}>&- >"$scratch/fuse.out" 2>"$scratch/fuse.err" &
     server=$!
+    : >>"$scratch/fuse.out"
     started+=("$server")
     if ! eventually grep -qx ready "$scratch/fuse.out"; then
         exec {fuse_fd}>&-
@@ -382,7 +392,7 @@ getting_stuck() {
     works "rm the stuck" rm --kill "$h:stuck"
 }
 
-not() { ! "$@"; }
+not() { ! "$@" >/dev/null 2>&1; }
 
 # Ended, perhaps a zombie still.
 gone() { ! [ -e "/proc/$1/stat" ] || grep -q ') Z ' "/proc/$1/stat"; }
@@ -462,7 +472,7 @@ demo_interrupted() {
     local used
     used=$(grep -o 'demo-[0-9]*' "$scratch/out" | head -n 1)
     # The hierarchy is named after the process.
-    [ -n "$used" ] && kill -KILL "${used#demo-}"
+    [ -n "$used" ] && kill -KILL "${used#demo-}" 2>/dev/null
     wait "$demo" 2>/dev/null
     check "a killed demo leaves nothing" eventually not test -e "$place/${used:-.}"
 }

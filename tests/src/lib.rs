@@ -2,6 +2,7 @@
 //! backend. `contract/README.md` is the table's own language; a surface is a
 //! program that answers one line for each line (`driver`).
 
+pub mod backends;
 pub mod driver;
 pub mod run;
 pub mod stage;

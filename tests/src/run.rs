@@ -191,11 +191,15 @@ impl Play {
                 Ok(String::new())
             }
             "still" => {
+                // A frozen task may wake for a moment, to look and sleep on (a
+                // signal, a move); one that is not frozen never comes to rest.
                 let pid = self.actor(word(1))?;
-                let before = stage::run_count(pid).ok_or("it has gone")?;
-                std::thread::sleep(Duration::from_millis(30));
-                let after = stage::run_count(pid).ok_or("it has gone")?;
-                return holds(if before == after { Ok(()) } else { Err(format!("it ran {} times", after - before)) });
+                let look = || Some((stage::run_count(pid)?, stage::cpu_time(pid)?));
+                return holds(wait_for("it to be still", || {
+                    let before = look()?;
+                    std::thread::sleep(Duration::from_millis(30));
+                    (look()? == before).then_some(())
+                }));
             }
             "runs" => {
                 let pid = self.actor(word(1))?;

@@ -31,7 +31,7 @@ use crate::subsystems::freezer::State;
 use crate::sys::{self, Errno, dir::Dir};
 
 use lock::{Era, Held};
-use members::Scan;
+use members::{Scan, Sessions};
 use records::{Record, Roll, key_of};
 use request::Request;
 use still::Stillness;
@@ -40,6 +40,7 @@ mod admit;
 mod freeze;
 mod lock;
 mod members;
+mod numbers;
 mod pass;
 mod records;
 mod request;
@@ -63,9 +64,14 @@ pub enum StopMethod {
 /// A hierarchy in an ordinary directory.
 #[derive(Debug)]
 pub(crate) struct Embedded {
+    /// The topmost group around the hierarchy's root directory: they share one
+    /// lock and one record, as a hierarchy may be opened at any of its groups.
     root: Node,
+    /// The hierarchy's own root directory.
+    own: Node,
     stop: StopMethod,
     era: Era,
+    sessions: Sessions,
 }
 
 impl Embedded {
@@ -75,9 +81,11 @@ impl Embedded {
             let why = "the kernel lists no children in /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN)";
             return Err(Error::new(libc::EOPNOTSUPP, why));
         }
-        let root = Node { dir: root.open_dir(".").map_err(failed)?, path: GroupPath::root() };
-        records::begin_root(&root.dir).map_err(failed)?;
-        Ok(Embedded { root, stop, era: Era::now()? })
+        let node = |dir| Node { dir, path: GroupPath::root() };
+        let own = node(root.open_dir(".").map_err(failed)?);
+        records::begin_root(&own.dir).map_err(failed)?;
+        let root = node(topmost(root).map_err(failed)?);
+        Ok(Embedded { root, own, stop, era: Era::now()?, sessions: Sessions::default() })
     }
 }
 
@@ -105,7 +113,7 @@ impl Backend for Embedded {
         let mut roll = Roll::read(&self.root).map_err(errno)?;
         let page = roll.find(group).map_err(errno)?;
         let is_empty = group.every_child().map_err(errno)?.is_empty();
-        if !is_empty || self.holds_any(&mut roll, &[page], Scan::new(&self.root)).map_err(errno)? {
+        if !is_empty || self.holds_any(&mut roll, &[page], self.scan()).map_err(errno)? {
             return Err(Errno::BUSY);
         }
         // Somebody's own file in there: rmdir would fail, so nothing is begun.
@@ -142,14 +150,18 @@ impl Backend for Embedded {
 
     fn is_populated(&self, group: &Node) -> Result<bool> {
         let (mut roll, pages) = self.pages(group, Reach::Subtree)?;
-        self.holds_any(&mut roll, &pages, Scan::without_lock(&self.root))
+        self.holds_any(&mut roll, &pages, Scan::without_lock(&self.root, &self.sessions))
     }
 
     fn locate(&self, pid: i32) -> Result<Option<GroupPath>> {
         let _held = self.lock_to_read()?;
         let roll = Roll::read(&self.root)?;
         match members::locate(&roll, pid) {
-            Ok(page) => Ok(page.map(|page| roll.pages[page].path.clone())),
+            Ok(Some(page)) => {
+                let top = &roll.pages[roll.find(&self.own)?].path;
+                Ok(roll.pages[page].path.below(top))
+            }
+            Ok(None) => Ok(None),
             Err(Errno::SRCH) => Err(process::no_such_process(pid)),
             Err(errno) => Err(Error::os(errno, format_args!("looking for the group of process {pid}"))),
         }
@@ -189,16 +201,12 @@ impl Backend for Embedded {
     }
 
     fn is_asked_above(&self, group: &Node) -> Result<bool> {
-        for path in group.path.ancestors() {
-            let request = match path.is_root() {
-                true => Request::of(&self.root.dir),
-                false => self.root.dir.open_dir(path.as_path()).and_then(|dir| Request::of(&dir)),
-            };
-            if !request.map_err(|errno| group.failed(errno, "reading freezer.state above"))?.is_none() {
-                return Ok(true);
-            }
+        let _held = self.lock_to_read()?;
+        let roll = Roll::read(&self.root)?;
+        match roll.pages[roll.find(group)?].path.parent() {
+            Some(above) => Ok(!roll.request_for(&self.root, &above)?.is_none()),
+            None => Ok(false),
         }
-        Ok(false)
     }
 
     fn freeze_file(&self) -> &'static str {
@@ -269,6 +277,10 @@ impl Embedded {
         }
     }
 
+    fn scan(&self) -> Scan<'_> {
+        Scan::new(&self.root, &self.sessions)
+    }
+
     fn pages(&self, group: &Node, reach: Reach) -> Result<(Roll, Vec<usize>)> {
         let _held = self.lock_to_read()?;
         let roll = Roll::read(&self.root)?;
@@ -283,26 +295,25 @@ impl Embedded {
     /// be ten thousand.
     fn members(&self, group: &Node, reach: Reach) -> Result<Vec<Stat>> {
         let (mut roll, pages) = self.pages(group, reach)?;
-        let mut scan = Scan::without_lock(&self.root);
+        let mut scan = Scan::without_lock(&self.root, &self.sessions);
         let mut found = Vec::new();
         scan.visit(&mut roll, &pages, &mut |_, members| {
             found.extend(members.iter().map(|member| member.stat.clone()));
             Ok(())
         })?;
-        let unrecorded = scan.into_unrecorded();
-        if !unrecorded.is_empty()
+        let findings = scan.into_findings(&roll);
+        if !(findings.new.is_empty() && findings.dead.is_empty())
             && let Ok(Some(_held)) = self.lock_to_read()
         {
             // A precaution for later: without it the list is as good.
-            let _ = Roll::read(&self.root).and_then(|mut now| now.adopt(&self.root, &roll, unrecorded));
+            let _ = Roll::read(&self.root).and_then(|mut now| now.adopt(&self.root, &roll, findings));
         }
         Ok(found)
     }
 
     fn holds_any(&self, roll: &mut Roll, pages: &[usize], mut scan: Scan<'_>) -> Result<bool> {
-        let is_alive = |record: &Record| {
-            Stat::of(record.key.0).is_ok_and(|stat| key_of(&stat) == record.key && stat.is_alive())
-        };
+        let is_alive =
+            |record: &Record| Stat::of(record.key.0).is_ok_and(|stat| key_of(&stat) == record.key && stat.is_alive());
         // Most often the first one recorded is still there.
         if pages.iter().any(|&page| roll.pages[page].records.iter().any(is_alive)) {
             return Ok(true);
@@ -327,6 +338,23 @@ impl Embedded {
             Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Errno::BUSY),
             other => other,
         }
+    }
+}
+
+/// The topmost of the groups that a group's directory lies in.
+fn topmost(root: &Dir) -> sys::Result<Dir> {
+    let mut top = root.open_dir(".")?;
+    loop {
+        let above = match Dir::open(&top.location()?.join("..")) {
+            Ok(above) => above,
+            // Not ours to look at: then not our group either.
+            Err(Errno::ACCESS | Errno::PERM) => return Ok(top),
+            Err(errno) => return Err(errno),
+        };
+        if above.identity()? == top.identity()? || !records::are_in(&above)? {
+            return Ok(top);
+        }
+        top = above;
     }
 }
 

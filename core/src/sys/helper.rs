@@ -37,6 +37,7 @@ pub(crate) fn start(job: impl FnOnce() -> u8) -> Result<Helper> {
 }
 
 impl Helper {
+    #[cfg(test)]
     pub(crate) fn pid(&self) -> i32 {
         self.pid
     }

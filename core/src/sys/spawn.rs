@@ -69,6 +69,8 @@ pub(crate) enum NotStarted {
     Failed(&'static str, Errno),
     /// The child did not get that far in time: it is frozen, or has no CPU.
     Late,
+    /// The child died before it took our word: nothing of the program ran.
+    Stillborn,
 }
 
 /// The steps a child takes, in the words of an error message.
@@ -87,8 +89,9 @@ impl Waiting {
     /// Lets the child start its program, and waits until it has. On `Late` the
     /// child is sent SIGKILL; a frozen one dies when it is let go.
     pub(crate) fn start(mut self, deadline: Deadline) -> std::result::Result<OwnedFd, NotStarted> {
-        // A child that has died already takes no word; the report below says so.
-        let _ = send(&self.line, &[1]);
+        if send(&self.line, &[1]) == Err(Errno::PIPE) {
+            return Err(NotStarted::Stillborn);
+        }
         let mut report = [0_u8; 8];
         match receive(&self.line, &mut report, deadline) {
             Ok(Some(0)) => {
@@ -101,6 +104,8 @@ impl Waiting {
                 Err(NotStarted::Failed(step, Errno::from_raw_os_error(errno)))
             }
             Ok(None) => Err(NotStarted::Late),
+            // It closed its end with our word unread.
+            Err(Errno::CONNRESET) => Err(NotStarted::Stillborn),
             Err(errno) => Err(NotStarted::Failed("waiting for the program to start", errno)),
         }
     }
@@ -414,8 +419,6 @@ fn receive(line: &OwnedFd, bytes: &mut [u8], deadline: Deadline) -> Result<Optio
         }
         match rustix::io::read(line, &mut *bytes) {
             Ok(count) => return Ok(Some(count)),
-            // The child died with our word unread.
-            Err(Errno::CONNRESET) => return Err(Errno::SRCH),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }

@@ -1,11 +1,12 @@
 //! Coming into a group: by attach, or by birth.
 
+use std::collections::HashSet;
+
 use super::members::{self, children};
 use super::records::{Key, Record, Roll, key_of};
 use super::request::Request;
-use super::{Embedded, lock, pass, stopped};
+use super::{Embedded, numbers, pass, stopped};
 use crate::backend::{Admission, Node};
-use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
 use crate::process::{self, Process, Stat};
 use crate::sys::Errno;
@@ -40,24 +41,24 @@ impl Embedded {
             if let Some(from) = from {
                 self.poke_helpers(&roll, from)?;
             }
-            let session = match how {
-                // The child begins it when it is told to start.
-                Admission::Spawned => pid,
+            let record = match how {
+                // The child begins its session when it is told to start.
+                Admission::Spawned => Record { key, session: pid, forks: numbers::forks() },
                 Admission::Attached => self.leave(&mut roll, from, &stat, target)?,
             };
             // First into the one, then out of the other: if we die in between,
             // it is not lost.
-            roll.add(&self.root, target, &[Record { key, session }])?;
+            roll.add(&self.root, target, &[record])?;
             for page in self.strike_out(&mut roll, key, target)? {
                 self.release_unless_asked(&roll, page, Some(target), key)?;
             }
             let request = roll.request(&self.root, target)?;
             if request != Request::Stop || pid != process::this_process() {
-                return self.pass_once(&mut roll, target, request);
+                return self.see_to(&mut roll, target, request);
             }
         }
         // The caller itself, into a group that freezes: it stops with it.
-        self.stop_with_caller(group, &mut Wait::until(Deadline::after(lock::LONGEST))).map(drop)
+        self.stop_caller(group)
     }
 
     /// Takes back a record that was made by mistake.
@@ -66,8 +67,7 @@ impl Embedded {
         let mut roll = Roll::read(&self.root)?;
         let Ok(stat) = Stat::of(pid) else { return Err(process::no_such_process(pid)) };
         let Some(page) = roll.page_of(&stat) else { return Ok(()) };
-        let kept = roll.pages[page].records.iter().filter(|record| record.key != key_of(&stat)).copied().collect();
-        roll.set(&self.root, page, kept)?;
+        roll.forget(&self.root, page, &HashSet::from([key_of(&stat)]))?;
         let to = members::locate(&roll, pid).ok().flatten();
         self.release_unless_asked(&roll, page, to, key_of(&stat))
     }
@@ -87,37 +87,29 @@ impl Embedded {
     }
 
     /// Makes the children of a process stay where they are when it goes, and
-    /// returns the session that goes with it.
-    fn leave(&self, roll: &mut Roll, from: Option<usize>, stat: &Stat, target: usize) -> Result<i32> {
-        let Some(from) = from else { return Ok(0) };
-        let session_of = |record: &Record| (record.key == key_of(stat)).then_some(record.session);
-        let session = roll.pages[from].records.iter().find_map(session_of).unwrap_or(0);
-        if from != target {
-            let mut stay = Vec::new();
-            for pid in children(stat)? {
-                match Stat::of(pid) {
-                    Ok(child) if child.parent == stat.pid && roll.page_of(&child).is_none() => {
-                        stay.push(Record { key: key_of(&child), session: 0 });
-                    }
-                    _ => {}
-                }
+    /// returns its record to go with it.
+    fn leave(&self, roll: &mut Roll, from: Option<usize>, stat: &Stat, target: usize) -> Result<Record> {
+        let plain = |stat: &Stat| Record { key: key_of(stat), session: 0, forks: 0 };
+        let Some(from) = from.filter(|&from| from != target) else { return Ok(plain(stat)) };
+        let mut stay = Vec::new();
+        for pid in children(stat)? {
+            match Stat::of(pid) {
+                Ok(child) if child.parent == stat.pid && roll.page_of(&child).is_none() => stay.push(plain(&child)),
+                _ => {}
             }
-            roll.add(&self.root, from, &stay)?;
         }
+        roll.add(&self.root, from, &stay)?;
         // A session belongs to the group of its leader: its later orphans are
         // sought there, and there only.
-        if session != stat.pid {
-            return Ok(0);
-        }
-        if from != target {
-            let without = |record: &Record| Record {
-                session: if record.session == session { 0 } else { record.session },
-                ..*record
-            };
-            let records = roll.pages[from].records.iter().map(without).collect();
-            roll.set(&self.root, from, records)?;
-        }
-        Ok(session)
+        let leads = |record: &&Record| record.key == key_of(stat) && record.session == stat.pid;
+        let Some(leader) = roll.pages[from].records.iter().find(leads).copied() else { return Ok(plain(stat)) };
+        let without = |record: &Record| match record.session {
+            session if session == leader.session => Record { session: 0, forks: 0, ..*record },
+            _ => *record,
+        };
+        let records = roll.pages[from].records.iter().map(without).collect();
+        roll.set(&self.root, from, records)?;
+        Ok(leader)
     }
 
     /// Takes a process out of every other group's record, and says which those
@@ -127,8 +119,7 @@ impl Embedded {
         for page in 0..roll.pages.len() {
             let records = &roll.pages[page].records;
             if page != target && records.iter().any(|record| record.key == key) {
-                let kept = records.iter().filter(|record| record.key != key).copied().collect();
-                roll.set(&self.root, page, kept)?;
+                roll.forget(&self.root, page, &HashSet::from([key]))?;
                 struck.push(page);
             }
         }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::members::Scan;
 use super::pass::{self, Pass};
 use super::records::{Roll, key_of};
 use super::request::{self, Request};
@@ -28,6 +27,7 @@ const BEAT: Duration = Duration::from_millis(50);
 /// What the process beside the caller reports.
 const DONE: u8 = 0;
 const CANCELLED: u8 = 1;
+/// Above it: so much and an errno.
 const ENDED: u8 = 2;
 
 impl Embedded {
@@ -43,59 +43,79 @@ impl Embedded {
             // It traces the caller like any other.
             self.freeze_by_helper(group, wait)
         } else if with_caller {
-            self.freeze_from_beside(group, wait)
+            self.freeze_with_caller(group, wait)
         } else {
             self.freeze_but_caller(group, wait, false)
         }
     }
 
-    /// Freezes a group that the caller is in. The caller cannot stop and then
-    /// give back the lock, nor give it back and then stop: a thaw in between
-    /// would come too early, and the stop would last. So a child of the
-    /// caller's does it all.
-    pub(super) fn freeze_from_beside(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Attempt> {
+    fn freeze_with_caller(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Attempt> {
         let was_asked = !self.request(group)?.is_none();
         let deadline = wait.deadline();
-        let mut grace = None;
-        let beside = helper::start(|| match self.freeze_but_caller(group, &mut Wait::until(deadline), true) {
-            Ok(Attempt { outcome: Outcome::Done, .. }) => DONE,
-            Ok(Attempt { outcome: Outcome::Cancelled, .. }) => CANCELLED,
-            Ok(Attempt { outcome: Outcome::Ended(_), .. }) => ENDED,
-            Err(error) => u8::try_from(error.errno()).unwrap_or(u8::MAX).max(ENDED + 1),
+        let freeze = || self.freeze_but_caller(group, &mut Wait::until(deadline), true).map(|attempt| attempt.outcome);
+        let outcome = match self.beside(wait, freeze).map_err(|error| error.context("freezing with the caller"))? {
+            Some(outcome) => outcome,
+            // What it did shows.
+            None if self.request(group)?.is_none() => Outcome::Cancelled,
+            None => Outcome::Done,
+        };
+        Ok(Attempt { was_asked, outcome })
+    }
+
+    /// Stops the caller, who has just come into a group that is asked.
+    pub(super) fn stop_caller(&self, group: &Node) -> Result<()> {
+        let stop = || {
+            let _held = self.lock()?;
+            let mut roll = Roll::read(&self.root)?;
+            let page = roll.find(group)?;
+            let request = roll.request(&self.root, page)?;
+            self.see_to(&mut roll, page, request)?;
+            Ok(Outcome::Done)
+        };
+        self.beside(&mut Wait::until(Deadline::after(lock::LONGEST)), stop).map(drop)
+    }
+
+    /// Does what stops the caller, in a child of the caller's.
+    ///
+    /// The caller cannot stop and then give back the lock, nor give it back and
+    /// then stop: a thaw in between would come too early, and the stop would
+    /// last. `None`: the child was killed, or waited for by somebody else.
+    fn beside(&self, wait: &mut Wait<'_>, job: impl FnOnce() -> Result<Outcome>) -> Result<Option<Outcome>> {
+        let failed = |errno| Error::os(errno, "starting a process that can stop the caller");
+        let child = helper::start(|| match job() {
+            Ok(Outcome::Done) => DONE,
+            Ok(Outcome::Cancelled) => CANCELLED,
+            Ok(Outcome::Ended(_)) => ENDED,
+            Err(error) => u8::try_from(error.errno()).unwrap_or(0).saturating_add(ENDED),
         });
-        let failed = |errno| Error::os(errno, "starting a process to freeze the caller");
-        let beside = beside.map_err(failed)?;
+        let child = child.map_err(failed)?;
+        let mut grace = None;
         loop {
             let slice = wait.slice(BEAT);
-            if wait_readable(beside.pidfd(), Deadline::after(slice.unwrap_or(BEAT))).map_err(failed)? {
+            if wait_readable(child.pidfd(), Deadline::after(slice.unwrap_or(BEAT))).map_err(failed)? {
                 break;
             }
             let Err(ended) = slice else { continue };
             // Its own deadline is ours; it is given some time to say so.
             let grace = grace.get_or_insert_with(|| Deadline::after(lock::LONGEST));
             if ended == Ended::Interrupted || grace.passed() {
-                beside.kill();
-                return Ok(Attempt { was_asked, outcome: Outcome::Ended(ended) });
+                child.kill();
+                return Ok(Some(Outcome::Ended(ended)));
             }
         }
-        let outcome = match beside.result() {
-            Some(DONE) => Outcome::Done,
-            Some(CANCELLED) => Outcome::Cancelled,
-            Some(ENDED) => Outcome::Ended(Ended::Passed),
-            Some(errno) => return Err(Error::new(errno.into(), format!("freezing {} with its caller", group.path))),
-            // Killed, or waited for by somebody else: what it did shows.
-            None => match self.request(group)? {
-                Request::None => Outcome::Cancelled,
-                _ => Outcome::Done,
-            },
-        };
-        Ok(Attempt { was_asked, outcome })
+        match child.result() {
+            Some(DONE) => Ok(Some(Outcome::Done)),
+            Some(CANCELLED) => Ok(Some(Outcome::Cancelled)),
+            Some(ENDED) => Ok(Some(Outcome::Ended(Ended::Passed))),
+            Some(above) => Err(Error::os(i32::from(above - ENDED), "in the process that stops the caller")),
+            None => Ok(None),
+        }
     }
 
     /// `beside`: we are a helper, and no process of the group that counts.
     fn freeze_but_caller(&self, group: &Node, wait: &mut Wait<'_>, beside: bool) -> Result<Attempt> {
         let unwritten = |errno| group.failed(errno, "writing freezer.state");
-        let mut scan = Scan::new(&self.root);
+        let mut scan = self.scan();
         let mut patience = Patience::new();
         let mut asked_before = None;
         let mut quiet = 0;
@@ -145,7 +165,7 @@ impl Embedded {
         let page = roll.find(group)?;
         let pages = roll.subtree(group)?;
         let request = roll.request(&self.root, page)?;
-        let mut scan = Scan::new(&self.root);
+        let mut scan = self.scan();
         let frozen = match request {
             Request::None => return Ok(State::Thawed),
             Request::Stop if held.is_some() => {
@@ -193,10 +213,10 @@ impl Embedded {
     }
 
     /// Sees to somebody who has just come into a group.
-    pub(super) fn pass_once(&self, roll: &mut Roll, page: usize, request: Request) -> Result<()> {
+    pub(super) fn see_to(&self, roll: &mut Roll, page: usize, request: Request) -> Result<()> {
         match request {
             Request::None => Ok(()),
-            Request::Stop => pass::stop(&self.root, &mut Scan::new(&self.root), roll, &[page]).map(drop),
+            Request::Stop => pass::stop(&self.root, &mut self.scan(), roll, &[page]).map(drop),
             Request::Trace(_) => self.poke_helpers(roll, page),
         }
     }
@@ -251,7 +271,7 @@ impl Embedded {
 
     fn hold_and_kill(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
         let hold = Deadline::after(wait.deadline().at_most(HOLD));
-        let mut scan = Scan::new(&self.root);
+        let mut scan = self.scan();
         let mut patience = Patience::new();
         loop {
             let held = self.lock_until(wait.deadline())?;

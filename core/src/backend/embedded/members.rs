@@ -2,9 +2,11 @@
 //! sessions that were begun for it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Mutex;
 
 use rustix::fs::{Mode, OFlags};
 
+use super::numbers;
 use super::records::{Key, Record, Roll, key_of};
 use crate::backend::Node;
 use crate::error::{Error, Result};
@@ -35,10 +37,7 @@ const DEEPEST: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Scan<'a> {
     root: &'a Node,
-    /// Processes that belong to no session of ours, by number and by the inode
-    /// of `/proc/PID`, which is made for the process and goes with it. They
-    /// can never come into one: so they need not be looked at again.
-    strangers: HashSet<(i32, u64)>,
+    sessions: &'a Sessions,
     /// Processes whose children were listed while they were still. They cannot
     /// have got others since, unless from a member that has ended meanwhile.
     settled: HashSet<Key>,
@@ -53,10 +52,10 @@ pub(super) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(root: &'a Node) -> Scan<'a> {
+    pub(super) fn new(root: &'a Node, sessions: &'a Sessions) -> Scan<'a> {
         Scan {
             root,
-            strangers: HashSet::new(),
+            sessions,
             settled: HashSet::new(),
             known: HashSet::new(),
             lost: false,
@@ -66,13 +65,16 @@ impl<'a> Scan<'a> {
     }
 
     /// For who does not hold the hierarchy's lock.
-    pub(super) fn without_lock(root: &'a Node) -> Scan<'a> {
-        Scan { unrecorded: Some(Vec::new()), ..Scan::new(root) }
+    pub(super) fn without_lock(root: &'a Node, sessions: &'a Sessions) -> Scan<'a> {
+        Scan { unrecorded: Some(Vec::new()), ..Scan::new(root, sessions) }
     }
 
-    /// Whom the looks found who is in no record, and in which group.
-    pub(super) fn into_unrecorded(self) -> Vec<(usize, Record)> {
-        self.unrecorded.unwrap_or_default()
+    /// Whom a look without the lock found who is in no record, by group, and
+    /// who is dead, in groups where it is time to forget them.
+    pub(super) fn into_findings(self, roll: &Roll) -> Findings {
+        let mut dead = self.dead;
+        dead.retain(|&page, dead| is_crowded(dead, &roll.pages[page].records));
+        Findings { new: self.unrecorded.unwrap_or_default(), dead }
     }
 
     /// Calls `act` for every living process of these groups, some at a time.
@@ -113,12 +115,10 @@ impl<'a> Scan<'a> {
         if self.unrecorded.is_some() {
             return;
         }
-        for (page, dead) in self.dead.drain() {
-            let records = &roll.pages[page].records;
-            if dead.len() >= MANY_DEAD && 2 * dead.len() > records.len() {
-                let living = records.iter().filter(|record| !dead.contains(&record.key)).copied().collect();
-                // Another time, then.
-                let _ = roll.set(self.root, page, living);
+        for (page, dead) in std::mem::take(&mut self.dead) {
+            if is_crowded(&dead, &roll.pages[page].records) {
+                // If it fails: another time, then.
+                let _ = roll.forget(self.root, page, &dead);
             }
         }
     }
@@ -160,15 +160,21 @@ impl<'a> Scan<'a> {
                     Found::Other => continue,
                     Found::Nobody => {
                         self.lost |= self.misses(&candidate);
-                        if let Claim::Recorded(Record { key, .. }) = candidate.claim {
-                            self.dead.entry(candidate.page).or_default().insert(key);
+                        if let Claim::Recorded(record) = candidate.claim {
+                            if record.session == record.key.0 {
+                                // Reaped, but its session may live.
+                                let witness = Witness { page: candidate.page, proof: Proof::Forks(record.forks) };
+                                sessions.entry(record.session).or_insert(witness);
+                            } else {
+                                self.dead.entry(candidate.page).or_default().insert(record.key);
+                            }
                         }
                         continue;
                     }
                 };
                 let key = key_of(&stat);
                 if session != 0 && (stat.pid == session || stat.session == session) {
-                    sessions.entry(session).or_insert(Witness { page: candidate.page, key });
+                    sessions.insert(session, Witness { page: candidate.page, proof: Proof::Process(key) });
                 }
                 if !stat.is_alive() {
                     self.lost |= self.known.remove(&key) && !self.settled.contains(&key);
@@ -178,7 +184,7 @@ impl<'a> Scan<'a> {
                 self.known.insert(key);
                 if !matches!(candidate.claim, Claim::Recorded(_)) {
                     let session = if stat.session == session { session } else { 0 };
-                    found.entry(candidate.page).or_default().push(Record { key, session });
+                    found.entry(candidate.page).or_default().push(Record { key, session, forks: 0 });
                 }
                 batch.push((Member { page: candidate.page, stat, is_still: false }, session));
             }
@@ -211,16 +217,18 @@ impl<'a> Scan<'a> {
     /// A session's number is not given away while the session lasts. So a
     /// witness that is still in it *after* the others were looked at proves
     /// that they are in the same session, not in one that took over its number.
-    fn orphans(
-        &mut self,
-        roll: &Roll,
-        sessions: &HashMap<i32, Witness>,
-        seen: &HashSet<i32>,
-    ) -> Result<Vec<Candidate>> {
+    fn orphans(&self, roll: &Roll, sessions: &HashMap<i32, Witness>, seen: &HashSet<i32>) -> Result<Vec<Candidate>> {
         let failed = |errno| Error::os(errno, "listing the processes");
+        let before = self.sessions.take();
+        let mut now = HashMap::with_capacity(before.len());
         let mut found = Vec::new();
-        for (pid, inode) in listed().map_err(failed)? {
-            if seen.contains(&pid) || self.strangers.contains(&(pid, inode)) {
+        for id in listed().map_err(failed)? {
+            let (pid, _) = id;
+            if let Some(session) = before.get(&id).filter(|session| !sessions.contains_key(session)) {
+                now.insert(id, *session);
+                continue;
+            }
+            if seen.contains(&pid) {
                 continue;
             }
             let stat = match Stat::of(pid) {
@@ -228,7 +236,7 @@ impl<'a> Scan<'a> {
                 other => other.map_err(failed)?,
             };
             let Some(witness) = sessions.get(&stat.session) else {
-                self.strangers.insert((pid, inode));
+                now.insert(id, stat.session);
                 continue;
             };
             // Whoever is recorded, or descends from one who is, is not lost.
@@ -237,8 +245,44 @@ impl<'a> Scan<'a> {
                 found.push((stat.session, Candidate { pid, page: witness.page, claim }));
             }
         }
+        self.sessions.put(now);
         found.retain(|(session, _)| sessions.get(session).is_some_and(|witness| witness.proves(*session)));
         Ok(found.into_iter().map(|(_, candidate)| candidate).collect())
+    }
+}
+
+/// What a look without the lock leaves to be written.
+pub(super) struct Findings {
+    pub new: Vec<(usize, Record)>,
+    pub dead: HashMap<usize, HashSet<Key>>,
+}
+
+fn is_crowded(dead: &HashSet<Key>, records: &[Record]) -> bool {
+    dead.len() >= MANY_DEAD && 2 * dead.len() > records.len()
+}
+
+/// Which session every process is in, as far as somebody has looked, so that
+/// the whole `/proc` need not be read for every pass.
+///
+/// A process is known by its number and by the inode of `/proc/PID`, which is
+/// made for it and goes with it. It can leave its session, but only for one of
+/// its own: it never comes into one of ours.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    known: Mutex<HashMap<(i32, u64), i32>>,
+}
+
+impl Sessions {
+    /// What is known, and nothing if another thread is at it: also if that
+    /// thread was left behind by a fork.
+    fn take(&self) -> HashMap<(i32, u64), i32> {
+        self.known.try_lock().map(|mut known| std::mem::take(&mut *known)).unwrap_or_default()
+    }
+
+    fn put(&self, now: HashMap<(i32, u64), i32>) {
+        if let Ok(mut known) = self.known.try_lock() {
+            *known = now;
+        }
     }
 }
 
@@ -302,18 +346,30 @@ impl Candidate {
     }
 }
 
-/// A process by which a session of a group is known not to be another that was
-/// given its number: its leader, also dead and not waited for, or a member that
-/// was recorded as being in it and still is.
+/// By what a session of a group is known not to be another that was given its
+/// number.
 struct Witness {
     page: usize,
-    key: Key,
+    proof: Proof,
+}
+
+enum Proof {
+    /// Its leader, also dead and not waited for, or a member that was recorded
+    /// as being in it and still is.
+    Process(Key),
+    /// Its leader was reaped, but there have not been forks enough since it
+    /// began, after so many, for its number to come round again.
+    Forks(u64),
 }
 
 impl Witness {
     fn proves(&self, session: i32) -> bool {
-        let (pid, _) = self.key;
-        Stat::of(pid).is_ok_and(|stat| key_of(&stat) == self.key && (pid == session || stat.session == session))
+        match self.proof {
+            Proof::Process(key) => {
+                Stat::of(key.0).is_ok_and(|stat| key_of(&stat) == key && (key.0 == session || stat.session == session))
+            }
+            Proof::Forks(then) => Stat::of(session) == Err(Errno::SRCH) && !numbers::may_recur(then),
+        }
     }
 }
 
@@ -346,10 +402,14 @@ fn by_descent(roll: &Roll, line: &[Stat]) -> Option<usize> {
 
 fn by_session(roll: &Roll, line: &[Stat]) -> Option<usize> {
     line.iter().filter(|stat| stat.session != 0).find_map(|stat| {
-        let in_it = |record: &&Record| record.session == stat.session;
+        let is_proved = |page: usize, record: &Record| {
+            let by_itself = Witness { page, proof: Proof::Process(record.key) };
+            let by_forks = Witness { page, proof: Proof::Forks(record.forks) };
+            by_itself.proves(stat.session) || (record.key.0 == stat.session && by_forks.proves(stat.session))
+        };
         roll.pages.iter().enumerate().find_map(|(page, recorded)| {
-            let mut witnesses = recorded.records.iter().filter(in_it).map(|record| Witness { page, key: record.key });
-            witnesses.any(|witness| witness.proves(stat.session)).then_some(page)
+            let mut in_it = recorded.records.iter().filter(|record| record.session == stat.session);
+            in_it.any(|record| is_proved(page, record)).then_some(page)
         })
     })
 }

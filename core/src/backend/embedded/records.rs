@@ -4,11 +4,12 @@
 //! a newline: what a killed writer left half-done stays a line of its own, with
 //! a field too few or a number that fits no process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use rustix::fs::OFlags;
 
+use super::members::Findings;
 use super::request::{self, Request};
 use super::{stopped, tracer};
 use crate::backend::Node;
@@ -29,6 +30,8 @@ pub(super) struct Record {
     /// The session that was begun for this group and that the process was born
     /// into; 0 if there is none.
     pub session: i32,
+    /// Of a session's leader: how many forks the machine had seen by then.
+    pub forks: u64,
 }
 
 /// One group's record.
@@ -66,19 +69,33 @@ impl Roll {
         self.page_of.get(&key_of(stat)).copied()
     }
 
-    /// Records of another, older reading of the same hierarchy: adds those of
-    /// them whom nobody has recorded since.
-    pub(super) fn adopt(&mut self, root: &Node, older: &Roll, found: Vec<(usize, Record)>) -> Result<()> {
+    /// Writes down what was found by an older reading of the hierarchy, if
+    /// nobody has since.
+    pub(super) fn adopt(&mut self, root: &Node, older: &Roll, findings: Findings) -> Result<()> {
         let mut new: HashMap<usize, Vec<Record>> = HashMap::new();
-        for (page, record) in found {
-            let identity = older.pages[page].identity;
-            if let Some(page) = self.pages.iter().position(|page| page.identity == identity)
+        for (page, record) in findings.new {
+            if let Some(page) = self.same_page(&older.pages[page])
                 && !self.page_of.contains_key(&record.key)
             {
                 new.entry(page).or_default().push(record);
             }
         }
+        for (page, dead) in findings.dead {
+            if let Some(page) = self.same_page(&older.pages[page]) {
+                self.forget(root, page, &dead)?;
+            }
+        }
         new.into_iter().try_for_each(|(page, records)| self.add(root, page, &records))
+    }
+
+    fn same_page(&self, older: &Page) -> Option<usize> {
+        self.pages.iter().position(|page| page.identity == older.identity)
+    }
+
+    /// Takes some processes out of a group's record.
+    pub(super) fn forget(&mut self, root: &Node, page: usize, whom: &HashSet<Key>) -> Result<()> {
+        let kept = self.pages[page].records.iter().filter(|record| !whom.contains(&record.key)).copied().collect();
+        self.set(root, page, kept)
     }
 
     /// Which page is this group's: by its directory, since somebody may have
@@ -107,7 +124,10 @@ impl Roll {
     /// What is asked of a group, itself or by one above. A stop outweighs a
     /// trace: it is the one that a reader has to see to.
     pub(super) fn request(&self, root: &Node, page: usize) -> Result<Request> {
-        let path = &self.pages[page].path;
+        self.request_for(root, &self.pages[page].path)
+    }
+
+    pub(super) fn request_for(&self, root: &Node, path: &GroupPath) -> Result<Request> {
         let mut effective = Request::None;
         for (index, above) in self.pages.iter().enumerate() {
             if path.is_within(&above.path) {
@@ -163,6 +183,18 @@ pub(super) fn key_of(stat: &Stat) -> Key {
 pub(super) fn begin(dir: &Dir) -> sys::Result<()> {
     dir.create_file(MEMBERS, OFlags::WRONLY)?;
     request::ask(dir, false)
+}
+
+/// Whether a directory is one of our groups.
+pub(super) fn are_in(dir: &Dir) -> sys::Result<bool> {
+    for name in [MEMBERS, "freezer.state"] {
+        match dir.open_file(name, OFlags::PATH) {
+            Ok(_) => {}
+            Err(Errno::NOENT | Errno::ACCESS | Errno::PERM) => return Ok(false),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(true)
 }
 
 /// Makes the root's files where they are missing and we may.
@@ -224,8 +256,8 @@ fn members(node: &Node) -> Result<Vec<Record>> {
 
 fn record(fields: &[u64]) -> Option<Record> {
     match *fields {
-        [pid, start_time, session] => {
-            Some(Record { key: (pid.try_into().ok()?, start_time), session: session.try_into().ok()? })
+        [pid, start_time, session, forks] => {
+            Some(Record { key: (pid.try_into().ok()?, start_time), session: session.try_into().ok()?, forks })
         }
         _ => None,
     }
@@ -233,8 +265,8 @@ fn record(fields: &[u64]) -> Option<Record> {
 
 fn text_of(records: &[Record]) -> String {
     let mut text = String::with_capacity(24 * records.len());
-    for Record { key: (pid, start_time), session } in records {
-        let _ = writeln!(text, "{pid} {start_time} {session}");
+    for Record { key: (pid, start_time), session, forks } in records {
+        let _ = writeln!(text, "{pid} {start_time} {session} {forks}");
     }
     text
 }

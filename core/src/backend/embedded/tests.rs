@@ -29,12 +29,12 @@ impl Bench {
     }
 
     fn root(&self) -> Node {
-        Node { dir: self.backend.root.dir.open_dir(".").unwrap(), path: GroupPath::root() }
+        Node { dir: self.backend.own.dir.open_dir(".").unwrap(), path: GroupPath::root() }
     }
 
     fn open(&self, path: &str) -> Node {
         let path = GroupPath::parse(path).unwrap();
-        Node { dir: self.backend.root.dir.open_dir(path.as_path()).unwrap(), path }
+        Node { dir: self.backend.own.dir.open_dir(path.as_path()).unwrap(), path }
     }
 
     fn group(&self, path: &str) -> Node {
@@ -329,6 +329,26 @@ fn a_caller_may_stop_itself() {
     assert_eq!(member.result(), Some(42));
 }
 
+/// R2.4: into a group that an ancestor freezes, too, without asking it itself.
+#[test]
+fn a_caller_that_comes_into_a_frozen_group_stops() {
+    let bench = Bench::new();
+    let (above, below) = (bench.group("a"), bench.group("a/b"));
+    assert_eq!(bench.freeze(&above), Outcome::Done);
+    let member = sys::helper::start(|| {
+        let admitted = bench.backend.admit(&below, &Process::open(0).unwrap(), Admission::Attached);
+        if admitted.is_ok() { 42 } else { 1 }
+    });
+    let member = member.unwrap();
+    let pid = member.pid();
+    until("the stop", || letter(pid) == 'T');
+    until("the state", || bench.backend.state(&above).unwrap() == State::Frozen);
+    assert!(!bench.backend.is_asked(&below).unwrap());
+    bench.thaw(&above);
+    until("the end", || letter(pid) == 'Z');
+    assert_eq!(member.result(), Some(42));
+}
+
 /// R5.1, R3.4: a fork bomb is held and ended.
 #[test]
 fn a_fork_bomb_is_frozen_and_killed() {
@@ -376,11 +396,17 @@ fn figures() {
     for count in [1, 100, 1000] {
         let mut bench = Bench::new();
         let group = bench.group("web");
-        let script = format!("for i in $(seq {}); do sleep 1000 & done; wait", count - 1);
+        let script = format!("for i in $(seq {}); do sleep 1000 & done; exec sleep 1000", count - 1);
         bench.run(&group, Admission::Spawned, &["setsid", "sh", "-c", &script]);
         until("all of them", || bench.procs(&group).len() >= count);
         std::thread::sleep(Duration::from_millis(300));
+        let procs = bench.procs(&group);
         for _ in 0..4 {
+            let start = Instant::now();
+            bare_freeze(&procs);
+            let bare = start.elapsed();
+            procs.iter().for_each(|&pid| Process::open(pid).unwrap().signal(libc::SIGCONT).unwrap());
+            std::thread::sleep(Duration::from_millis(50));
             let start = Instant::now();
             assert_eq!(bench.freeze(&group), Outcome::Done);
             let frozen = start.elapsed();
@@ -389,7 +415,7 @@ fn figures() {
             let looked = start.elapsed();
             let start = Instant::now();
             bench.thaw(&group);
-            println!("{count}: frozen {frozen:?}, state {looked:?}, thawed {:?}", start.elapsed());
+            println!("{count}: bare {bare:?}, frozen {frozen:?}, state {looked:?}, thawed {:?}", start.elapsed());
         }
         let start = Instant::now();
         bench.backend.kill(&group, &mut within(10000)).unwrap();
@@ -503,7 +529,8 @@ fn the_dead_are_forgotten() {
     let mut bench = Bench::new();
     let group = bench.group("web");
     bench.sleeper(&group);
-    let gone: Vec<Record> = (0..200).map(|number| Record { key: (1, 1 << 40 | number), session: 0 }).collect();
+    let gone: Vec<Record> =
+        (0..200).map(|number| Record { key: (1, 1 << 40 | number), session: 0, forks: 0 }).collect();
     let mut roll = Roll::read(&bench.backend.root).unwrap();
     let page = roll.find(&group).unwrap();
     roll.add(&bench.backend.root, page, &gone).unwrap();
@@ -560,4 +587,57 @@ fn a_blocker_is_named() {
     assert_eq!((blockers.len(), blockers[0].pid, blockers[0].tid), (1, pid, pid));
     assert_eq!(bench.freeze(&group), Outcome::Done);
     assert!(bench.backend.blockers(&group, Effort::Glance).unwrap().is_empty());
+}
+
+/// What it costs at least: record, stop and look three times, knowing everybody.
+fn bare_freeze(procs: &[i32]) {
+    let stats: Vec<Stat> = procs.iter().map(|&pid| Stat::of(pid).unwrap()).collect();
+    for stat in &stats {
+        pass::signal(key_of(stat), libc::SIGSTOP).unwrap();
+        members::children(stat).unwrap();
+    }
+    for _ in 0..3 {
+        while !procs.iter().all(|&pid| Stat::of(pid).unwrap().state == b'T') {}
+    }
+}
+
+/// R1.2: a spawned leader that was waited for before anybody looked.
+#[test]
+fn orphans_outlive_a_leader_that_was_reaped() {
+    let mut bench = Bench::new();
+    let group = bench.group("web");
+    let note = bench.path.join("cgroup.note");
+    let script = "sleep 1000 & echo $! > \"$0\"; exit 5";
+    bench.run(&group, Admission::Spawned, &["setsid", "sh", "-c", script, note.to_str().unwrap()]);
+    bench.children[0].wait().unwrap();
+    let orphan: i32 = std::fs::read_to_string(&note).unwrap().trim().parse().unwrap();
+    assert_eq!(bench.place(orphan).as_deref(), Some("/web"));
+    assert!(bench.backend.is_populated(&group).unwrap());
+    assert_eq!(bench.backend.kill(&group, &mut within(5000)).unwrap(), Outcome::Done);
+    until("the orphan's end", || !Stat::of(orphan).is_ok_and(|stat| stat.is_alive()));
+    assert!(!bench.backend.is_populated(&group).unwrap());
+    bench.backend.remove(&bench.root(), &group).unwrap();
+}
+
+/// A hierarchy may be opened at any group of another: one record, one lock.
+#[test]
+fn a_group_is_a_hierarchy_of_its_own() {
+    let mut bench = Bench::new();
+    let (above, below) = (bench.group("a"), bench.group("a/b"));
+    let (upper, lower) = (bench.sleeper(&above), bench.sleeper(&below));
+    let other = bench.group("other");
+    let stranger = bench.sleeper(&other);
+    let inner = Embedded::new(&above.dir, StopMethod::Signal).unwrap();
+    let place = |pid| inner.locate(pid).unwrap().map(|path| path.to_string());
+    assert_eq!((place(upper), place(lower), place(stranger)), (Some("/".into()), Some("/b".into()), None));
+    let top = Node { dir: above.dir.open_dir(".").unwrap(), path: GroupPath::root() };
+    assert_eq!(bench.freeze(&bench.root()), Outcome::Done);
+    assert!(inner.is_asked_above(&top).unwrap());
+    assert_eq!(inner.state(&top).unwrap(), State::Frozen);
+    bench.thaw(&bench.root());
+    assert_eq!(inner.freeze(&top, &mut within(5000), false).unwrap().outcome, Outcome::Done);
+    assert_eq!((letter(lower), letter(stranger)), ('T', '-'));
+    assert!(!bench.path.join("a/cgroup.lock").exists());
+    bench.thaw(&above);
+    assert_eq!(letter(lower), '-');
 }

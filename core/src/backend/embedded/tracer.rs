@@ -10,7 +10,6 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use super::members::Scan;
 use super::pass;
 use super::records::{self, Key, Roll, key_of};
 use super::request::{self, Request};
@@ -99,7 +98,7 @@ impl Embedded {
         if helper.is_none() {
             self.start_helper(group)?;
         }
-        let mut scan = Scan::new(&self.root);
+        let mut scan = self.scan();
         let mut patience = Patience::new();
         let mut quiet = 0;
         loop {
@@ -194,7 +193,7 @@ impl Embedded {
             }
         }
         let mut holding = Vec::new();
-        Scan::new(&self.root).visit(roll, &free, &mut |_, members| {
+        self.scan().visit(roll, &free, &mut |_, members| {
             for member in members {
                 if still::of(&member.stat) == Ok(Stillness::Traced)
                     && let Some(tracer) = helpers.iter().find(|tracer| is_traced_by(member.stat.pid, tracer.key.0))
@@ -310,7 +309,7 @@ impl Helper<'_> {
         let mut looked = Looked::Nothing;
         let mut refused = 0;
         let mut members = HashSet::new();
-        Scan::new(&backend.root).visit(&mut roll, &asked, &mut |_, batch| {
+        backend.scan().visit(&mut roll, &asked, &mut |_, batch| {
             for member in batch.iter().filter(|member| member.stat.pid != self.us.key.0) {
                 members.insert(member.stat.pid);
                 for tid in process::threads(member.stat.pid).unwrap_or_default() {
@@ -345,8 +344,7 @@ impl Helper<'_> {
         }
         self.tracees.retain(|&tid, tracee| {
             // A tracee that has not stopped yet cannot be let go: it reports.
-            members.contains(&tracee.pid)
-                || (ptrace::detach(tid, tracee.signal).is_err() && is_there(tracee.pid, tid))
+            members.contains(&tracee.pid) || (ptrace::detach(tid, tracee.signal).is_err() && is_there(tracee.pid, tid))
         });
         let is_asked = match Request::of(&self.group.dir) {
             Ok(Request::Trace(tracer)) => tracer.key == self.us.key,

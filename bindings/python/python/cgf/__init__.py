@@ -1,0 +1,54 @@
+"""Freeze, guard, move, count and end groups of Linux processes.
+
+>>> import cgf
+>>> h = cgf.Hierarchy("jobs")
+>>> g = h.create("web/1")
+>>> p = g.spawn(["sleep", "60"])  # in the group before its first instruction
+>>> with g.frozen(timeout=5.0):
+...     g.state
+<State.FROZEN: 2>
+>>> g.remove(kill=True)
+>>> h.unmount()
+"""
+
+from cgf._doctor import Finding
+from cgf._errors import (
+    Blocker,
+    CgfError,
+    DeadlinePassed,
+    ForkedHandle,
+    FreezeTimeout,
+    GroupBusy,
+    GroupExists,
+    GroupVanished,
+    NoSuchProcess,
+    NotADirectory,
+    NotFound,
+    NotPermitted,
+)
+from cgf._native import Frozen, Group, Hierarchy, __version__, doctor
+from cgf._process import Process
+from cgf._state import State
+
+__all__ = [
+    "Blocker",
+    "CgfError",
+    "DeadlinePassed",
+    "Finding",
+    "ForkedHandle",
+    "FreezeTimeout",
+    "Frozen",
+    "Group",
+    "GroupBusy",
+    "GroupExists",
+    "GroupVanished",
+    "Hierarchy",
+    "NoSuchProcess",
+    "NotADirectory",
+    "NotFound",
+    "NotPermitted",
+    "Process",
+    "State",
+    "__version__",
+    "doctor",
+]

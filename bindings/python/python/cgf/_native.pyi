@@ -1,0 +1,216 @@
+"""The compiled half; `cgf` has all of it that is public."""
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from types import TracebackType
+from typing import IO, Any, Literal, TypeAlias, final, overload
+
+from cgf._doctor import Finding
+from cgf._process import Process
+from cgf._state import State
+
+__all__ = ["Frozen", "Group", "Hierarchy", "__version__", "doctor"]
+
+__version__: str
+
+_Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+_Command: TypeAlias = _Path | Sequence[_Path]
+_Environment: TypeAlias = Mapping[str, _Path] | Mapping[bytes, _Path]
+_File: TypeAlias = None | int | IO[Any]
+_Backend: TypeAlias = Literal["auto", "cgroup2", "cgroup1", "embedded"]
+_Stop: TypeAlias = Literal["signal", "ptrace"]
+
+def doctor() -> list[Finding]: ...
+@final
+class Hierarchy:
+    def __new__(
+        cls,
+        name: _Path,
+        subsystems: Sequence[str] = (),
+        backend: _Backend = "auto",
+        root: _Path | None = None,
+        state: _Path | None = None,
+        deadline: float = 10.0,
+        stop: _Stop = "signal",
+    ) -> Hierarchy: ...
+    @staticmethod
+    def adopt(
+        path: _Path,
+        *,
+        subsystems: Sequence[str] = (),
+        backend: _Backend = "auto",
+        deadline: float = 10.0,
+        stop: _Stop = "signal",
+    ) -> Hierarchy: ...
+    @staticmethod
+    def adopt_group_of(
+        pid: int,
+        *,
+        subsystems: Sequence[str] = (),
+        backend: _Backend = "auto",
+        deadline: float = 10.0,
+        stop: _Stop = "signal",
+    ) -> Hierarchy: ...
+    def create(self, path: _Path) -> Group: ...
+    def open(self, path: _Path) -> Group: ...
+    @property
+    def root(self) -> Group: ...
+    def group_of(self, pid: int) -> Group: ...
+    def groups(self) -> list[str]: ...
+    def unmount(self) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def backend(self) -> Literal["cgroup2", "cgroup1", "embedded"]: ...
+    @property
+    def directory(self) -> str: ...
+    @property
+    def subsystems(self) -> list[str]: ...
+
+@final
+class Group:
+    @property
+    def path(self) -> str: ...
+    # The types of subprocess.Popen: which of the arguments make it text.
+    @overload
+    def spawn(
+        self,
+        args: _Command,
+        *,
+        bufsize: int = -1,
+        executable: _Path | None = None,
+        stdin: _File = None,
+        stdout: _File = None,
+        stderr: _File = None,
+        close_fds: bool = True,
+        shell: bool = False,
+        cwd: _Path | None = None,
+        env: _Environment | None = None,
+        universal_newlines: bool | None = None,
+        restore_signals: bool = True,
+        start_new_session: bool = False,
+        pass_fds: Collection[int] = (),
+        text: Literal[True],
+        encoding: str | None = None,
+        errors: str | None = None,
+        pipesize: int = -1,
+    ) -> Process[str]: ...
+    @overload
+    def spawn(
+        self,
+        args: _Command,
+        *,
+        bufsize: int = -1,
+        executable: _Path | None = None,
+        stdin: _File = None,
+        stdout: _File = None,
+        stderr: _File = None,
+        close_fds: bool = True,
+        shell: bool = False,
+        cwd: _Path | None = None,
+        env: _Environment | None = None,
+        universal_newlines: bool | None = None,
+        restore_signals: bool = True,
+        start_new_session: bool = False,
+        pass_fds: Collection[int] = (),
+        text: bool | None = None,
+        encoding: str,
+        errors: str | None = None,
+        pipesize: int = -1,
+    ) -> Process[str]: ...
+    @overload
+    def spawn(
+        self,
+        args: _Command,
+        *,
+        bufsize: int = -1,
+        executable: _Path | None = None,
+        stdin: _File = None,
+        stdout: _File = None,
+        stderr: _File = None,
+        close_fds: bool = True,
+        shell: bool = False,
+        cwd: _Path | None = None,
+        env: _Environment | None = None,
+        universal_newlines: Literal[False] | None = None,
+        restore_signals: bool = True,
+        start_new_session: bool = False,
+        pass_fds: Collection[int] = (),
+        text: Literal[False] | None = None,
+        encoding: None = None,
+        errors: None = None,
+        pipesize: int = -1,
+    ) -> Process[bytes]: ...
+    @overload
+    def spawn(
+        self,
+        args: _Command,
+        *,
+        bufsize: int = -1,
+        executable: _Path | None = None,
+        stdin: _File = None,
+        stdout: _File = None,
+        stderr: _File = None,
+        close_fds: bool = True,
+        shell: bool = False,
+        cwd: _Path | None = None,
+        env: _Environment | None = None,
+        universal_newlines: bool | None = None,
+        restore_signals: bool = True,
+        start_new_session: bool = False,
+        pass_fds: Collection[int] = (),
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        pipesize: int = -1,
+    ) -> Process[Any]: ...
+    def _start(
+        self,
+        program: bytes,
+        args: Sequence[bytes],
+        *,
+        env: Sequence[tuple[bytes, bytes]] | None,
+        cwd: bytes | None,
+        fds: Sequence[tuple[int, int]],
+        close_fds: bool,
+        session: bool,
+        restore_signals: bool,
+    ) -> int: ...
+    def attach(self, pid: int, *, frozen: bool = False) -> None: ...
+    def attach_task(self, tid: int) -> None: ...
+    def attach_pidfd(self, fd: int, *, frozen: bool = False) -> None: ...
+    def procs(self) -> list[int]: ...
+    def tasks(self) -> list[int]: ...
+    def groups(self) -> list[str]: ...
+    def freeze(
+        self, timeout: float | None = 5.0, *, rollback: bool = False, with_caller: bool = False
+    ) -> None: ...
+    def thaw(self) -> None: ...
+    def frozen(self, timeout: float | None = 5.0) -> Frozen: ...
+    @property
+    def state(self) -> State: ...
+    @property
+    def frozen_time(self) -> float: ...
+    @property
+    def populated(self) -> bool: ...
+    def kill(self, sig: int = 9) -> None: ...
+    def remove(self, *, kill: bool = False, recursive: bool = False) -> None: ...
+    def rename(self, name: _Path) -> Group: ...
+    def directory_fd(self) -> int: ...
+    def read(self, file: str) -> str: ...
+    def write(self, file: str, text: str) -> None: ...
+    def __getitem__(self, file: str, /) -> str: ...
+    def __setitem__(self, file: str, text: str, /) -> None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Frozen:
+    def __enter__(self) -> Group: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...

@@ -1,0 +1,29 @@
+//! What this half uses of the half that is written in Python.
+//!
+//! Imported when first used and not before: the Python half imports this one.
+
+use cgf::State;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+/// An exception, or `Blocker`.
+pub fn error_class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import("cgf._errors")?.getattr(name)
+}
+
+/// A member of `cgf.State`.
+pub fn state(py: Python<'_>, state: State) -> PyResult<Bound<'_, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    CLASS.import(py, "cgf._state", "State")?.call1((state as i32,))
+}
+
+/// `cgf.Finding`.
+pub fn finding_class(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.import("cgf._doctor")?.getattr("Finding")
+}
+
+/// `cgf.Process`.
+pub fn process_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    CLASS.import(py, "cgf._process", "Process")
+}

@@ -1,0 +1,344 @@
+//! `cgf.Group`.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use cgf::{AttachOptions, FreezeOptions, RemoveOptions, Spawn};
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::error::{OrRaise, os_error};
+use crate::facade;
+use crate::frozen::Frozen;
+use crate::signals::freeze_heeding_them;
+use crate::text::{Text, group_path, quoted};
+use crate::timeout::Timeout;
+
+/// A group of processes. Made by `Hierarchy.create`, `open`, `root`, `group_of`.
+///
+/// It means this group and not another that is made later under the same path:
+/// after a removal everything raises `GroupVanished`. Two handles are equal if
+/// they mean the same group. May be used from several threads; in a forked child
+/// everything raises `ForkedHandle`.
+///
+/// `group["freezer.state"]` is the text of a control file without the newline at
+/// its end, and assigning writes it.
+///
+/// Calls that wait let other threads run. Of them `freeze` and `frozen` heed
+/// Ctrl-C within about 50 ms; the others end within the hierarchy's deadline, and
+/// the signal is handled then.
+#[pyclass(frozen, mapping, module = "cgf")]
+pub struct Group {
+    pub(crate) group: cgf::Group,
+    identity: Identity,
+}
+
+/// The directory's device and inode. No other directory has them for as long as
+/// the handle keeps this one open.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Identity(u64, u64);
+
+impl Group {
+    /// What the engine finds or makes, the interpreter released meanwhile.
+    pub fn from_result(py: Python<'_>, find: impl FnOnce() -> cgf::Result<cgf::Group> + Send) -> PyResult<Group> {
+        let (group, directory) = py
+            .detach(|| {
+                let group = find()?;
+                let directory = group.directory_fd()?;
+                Ok((group, directory))
+            })
+            .or_raise(py)?;
+        let found = File::from(directory).metadata().map_err(|error| os_error(&error))?;
+        Ok(Group { group, identity: Identity(found.dev(), found.ino()) })
+    }
+}
+
+#[pymethods]
+impl Group {
+    /// Its path within the hierarchy: "/web/1"; "/" for the root group.
+    #[getter]
+    fn path(&self) -> OsString {
+        group_path(self.group.path())
+    }
+
+    /// Start a program in the group, so that it never runs outside of it.
+    ///
+    /// Takes the arguments of `subprocess.Popen` and returns a `Process`, which is
+    /// one. Not supported, and a ValueError: preexec_fn, user, group,
+    /// extra_groups, umask, process_group. With the embedded backend the program
+    /// always begins a session (start_new_session).
+    ///
+    /// Raises `NotFound` (a FileNotFoundError), `NotPermitted` (a
+    /// PermissionError), …: the program could not be executed, as from Popen.
+    /// `GroupBusy`: the group is not THAWED, or was frozen meanwhile, so that the
+    /// program could not start within the hierarchy's deadline.
+    #[pyo3(signature = (args, **kwargs))]
+    fn spawn<'py>(
+        slf: &Bound<'py, Group>,
+        args: &Bound<'py, PyAny>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        facade::process_class(slf.py())?.call((slf, args), kwargs)
+    }
+
+    /// For `Process` alone: everything has been looked at and turned to bytes.
+    #[pyo3(signature = (program, args, *, env, cwd, fds, close_fds, session, restore_signals))]
+    #[allow(clippy::too_many_arguments, reason = "Popen has them")]
+    fn _start(
+        &self,
+        py: Python<'_>,
+        program: Vec<u8>,
+        args: Vec<Vec<u8>>,
+        env: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+        cwd: Option<Vec<u8>>,
+        fds: Vec<(RawFd, RawFd)>,
+        close_fds: bool,
+        session: bool,
+        restore_signals: bool,
+    ) -> PyResult<i32> {
+        let text = OsString::from_vec;
+        let mut args = args.into_iter().map(text);
+        let mut spawn = Spawn::new(text(program))
+            .arg0(args.next().unwrap_or_default())
+            .args(args)
+            .close_others(close_fds)
+            .session(session)
+            .restore_signals(restore_signals);
+        if let Some(env) = env {
+            spawn = env.into_iter().fold(spawn.env_clear(), |spawn, (name, value)| spawn.env(text(name), text(value)));
+        }
+        if let Some(cwd) = cwd {
+            spawn = spawn.current_dir(PathBuf::from(text(cwd)));
+        }
+        for (ours, number) in fds {
+            spawn = spawn.fd(duplicate(ours)?, number);
+        }
+        let child = py.detach(|| self.group.spawn(spawn)).or_raise(py)?;
+        Ok(child.pid())
+    }
+
+    /// Move a process with all its threads into the group; 0 is the caller. Its
+    /// children stay where they are.
+    ///
+    /// frozen: into a FROZEN group too, where it freezes.
+    ///
+    /// Raises `NoSuchProcess`. `GroupBusy`: the group is FROZEN, or cannot hold
+    /// processes. `NotPermitted`: it is another user's, or we may not write to
+    /// the group. `GroupVanished`.
+    #[pyo3(signature = (pid, *, frozen = false))]
+    fn attach(&self, py: Python<'_>, pid: i32, frozen: bool) -> PyResult<()> {
+        py.detach(|| self.group.attach_with(pid, AttachOptions { frozen })).or_raise(py)
+    }
+
+    /// Move one thread; 0 is the calling thread.
+    ///
+    /// Raises `CgfError` with EOPNOTSUPP where groups hold whole processes; the
+    /// message says why. Else as `attach`.
+    fn attach_task(&self, py: Python<'_>, tid: i32) -> PyResult<()> {
+        py.detach(|| self.group.attach_task(tid)).or_raise(py)
+    }
+
+    /// Move the process that a pidfd (`os.pidfd_open`) stands for: it cannot be
+    /// mistaken for another that has its number by now.
+    ///
+    /// Raises OSError with EBADF: it is no pidfd. Else as `attach`.
+    #[pyo3(signature = (fd, *, frozen = false))]
+    fn attach_pidfd(&self, py: Python<'_>, fd: RawFd, frozen: bool) -> PyResult<()> {
+        let pidfd = duplicate(fd)?;
+        py.detach(|| self.group.attach_pidfd(pidfd, AttachOptions { frozen })).or_raise(py)
+    }
+
+    /// The processes in this very group, sorted. Those of groups below are not
+    /// among them, nor what our pid namespace does not show.
+    fn procs(&self, py: Python<'_>) -> PyResult<Vec<i32>> {
+        py.detach(|| self.group.procs()).or_raise(py)
+    }
+
+    /// The threads in this very group, as `procs`.
+    fn tasks(&self, py: Python<'_>) -> PyResult<Vec<i32>> {
+        py.detach(|| self.group.tasks()).or_raise(py)
+    }
+
+    /// The paths of the groups below this one, parents before their children.
+    fn groups(&self, py: Python<'_>) -> PyResult<Vec<OsString>> {
+        let paths = py.detach(|| self.group.groups()).or_raise(py)?;
+        Ok(paths.iter().map(group_path).collect())
+    }
+
+    /// Freeze every task of the group and of the groups below, and return when
+    /// the last one has stopped.
+    ///
+    /// timeout: seconds; 0 asks and looks once, None waits without limit.
+    /// rollback: after a failure, give the group its former state back. Without
+    ///     it, it stays FREEZING and freezes when the blocking tasks go.
+    /// with_caller: allow a group that the caller is in. It stops with the rest;
+    ///     the call returns when somebody else has thawed the group.
+    ///
+    /// Raises `FreezeTimeout`: not all had stopped in time, `.blockers` says
+    /// which. `CgfError` with ECANCELED: somebody thawed it meanwhile; with
+    /// EDEADLK: the caller is in the group, nothing was frozen; with EINVAL: it is
+    /// the kernel's own root. `GroupVanished`, `NotPermitted`. Ctrl-C ends the
+    /// wait, the state kept or rolled back as after a timeout.
+    #[pyo3(
+        signature = (timeout = Timeout::seconds(5), *, rollback = false, with_caller = false),
+        text_signature = "($self, timeout=5.0, *, rollback=False, with_caller=False)"
+    )]
+    fn freeze(&self, py: Python<'_>, timeout: Timeout, rollback: bool, with_caller: bool) -> PyResult<()> {
+        let deadline = timeout.begin();
+        freeze_heeding_them(py, |meanwhile| {
+            let options = FreezeOptions::within(deadline).rollback(rollback).with_caller(with_caller);
+            self.group.freeze_with(options.meanwhile(meanwhile))
+        })
+    }
+
+    /// Let every task of the group go that nothing else holds. When it returns,
+    /// none is stopped by this group any more. Thawing a thawed group succeeds;
+    /// one whose parent is frozen goes on when the parent is thawed.
+    ///
+    /// Raises `DeadlinePassed`: the kernel did not let go within the hierarchy's
+    /// deadline. `GroupVanished`, `NotPermitted`.
+    fn thaw(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.group.thaw()).or_raise(py)
+    }
+
+    /// Keep the group frozen inside of a `with` statement.
+    ///
+    /// Counted across threads and processes: the last one out thaws, unless the
+    /// group was frozen before the first one came. A holder that is killed gives
+    /// its share back. It does not keep others from thawing the group.
+    ///
+    /// timeout: seconds to wait for the freeze; 0 asks once, None has no limit.
+    ///
+    /// Entering raises as `freeze`, and leaves nothing behind; leaving as `thaw`.
+    #[pyo3(
+        signature = (timeout = Timeout::seconds(5)),
+        text_signature = "($self, timeout=5.0)"
+    )]
+    fn frozen(slf: Py<Group>, timeout: Timeout) -> Frozen {
+        Frozen::new(slf, timeout)
+    }
+
+    /// What the group's tasks really do now: a `State`.
+    #[getter]
+    fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        facade::state(py, py.detach(|| self.group.state()).or_raise(py)?)
+    }
+
+    /// Seconds that the group has been frozen or freezing in all, by itself or by
+    /// a group above: the kernel's figure on cgroup version 2, else libcgf's.
+    ///
+    /// Raises `CgfError` with EOPNOTSUPP: cgroup version 2 before Linux 6.18.
+    #[getter]
+    fn frozen_time(&self, py: Python<'_>) -> PyResult<f64> {
+        Ok(py.detach(|| self.group.frozen_time()).or_raise(py)?.as_secs_f64())
+    }
+
+    /// Whether a process that is not dead is in the group or below.
+    #[getter]
+    fn populated(&self, py: Python<'_>) -> PyResult<bool> {
+        py.detach(|| self.group.is_populated()).or_raise(py)
+    }
+
+    /// Send a signal to every process of the group and below, to each once; 0
+    /// only checks. SIGKILL ends them all, also those born meanwhile and those in
+    /// frozen groups, and returns when they are dead.
+    ///
+    /// Raises `GroupBusy`: after SIGKILL some were not dead by the hierarchy's
+    /// deadline, `.blockers` says which. `CgfError` with EINVAL: no such signal.
+    /// `NotPermitted`, `GroupVanished`.
+    #[pyo3(signature = (sig = libc::SIGKILL), text_signature = "($self, sig=9)")]
+    fn kill(&self, py: Python<'_>, sig: i32) -> PyResult<()> {
+        py.detach(|| self.group.kill(sig)).or_raise(py)
+    }
+
+    /// Remove the group, and return when it is gone.
+    ///
+    /// kill: kill the processes inside first.
+    /// recursive: remove the groups below too, children first.
+    ///
+    /// Raises `GroupBusy`: it has processes or groups that the options do not
+    /// allow for, and nothing was done; or it could not be emptied within the
+    /// hierarchy's deadline, `.blockers` says by whom. The root group always.
+    /// `GroupVanished`: it was removed before. `NotPermitted`.
+    #[pyo3(signature = (*, kill = false, recursive = false))]
+    fn remove(&self, py: Python<'_>, kill: bool, recursive: bool) -> PyResult<()> {
+        py.detach(|| self.group.remove_with(RemoveOptions { kill, recursive })).or_raise(py)
+    }
+
+    /// Give the group another name in its parent, and return a handle with the
+    /// new path. This one keeps the old path: drop it.
+    ///
+    /// Raises `GroupExists`. `CgfError` with EOPNOTSUPP: cgroup version 2, which
+    /// cannot; with EINVAL: no name for a group. `GroupBusy`: the root group.
+    fn rename(&self, py: Python<'_>, name: Text) -> PyResult<Group> {
+        Group::from_result(py, || self.group.rename(OsStr::from_bytes(&name.0)))
+    }
+
+    /// A new descriptor for the group's directory (O_PATH, close-on-exec), for a
+    /// runtime that calls clone3(CLONE_INTO_CGROUP) itself. The caller closes it.
+    fn directory_fd(&self, py: Python<'_>) -> PyResult<RawFd> {
+        Ok(py.detach(|| self.group.directory_fd()).or_raise(py)?.into_raw_fd())
+    }
+
+    /// The text of a control file, whole: "FROZEN\n".
+    ///
+    /// Raises `NotFound`: no such file, or its subsystem is not bound.
+    /// `NotPermitted`: it can only be written.
+    fn read(&self, py: Python<'_>, file: &str) -> PyResult<String> {
+        py.detach(|| self.group.read(file)).or_raise(py)
+    }
+
+    /// Write a control file, with or without a newline at the end.
+    ///
+    /// Raises `NotFound`. `NotPermitted`: it can only be read. `CgfError` with
+    /// EINVAL: not what the file takes; with E2BIG: more than 4096 bytes. Else
+    /// what the operation behind it raises.
+    fn write(&self, py: Python<'_>, file: &str, text: &str) -> PyResult<()> {
+        py.detach(|| self.group.write(file, text)).or_raise(py)
+    }
+
+    fn __getitem__(&self, py: Python<'_>, file: &str) -> PyResult<String> {
+        let mut text = self.read(py, file)?;
+        if text.ends_with('\n') {
+            text.pop();
+        }
+        Ok(text)
+    }
+
+    fn __setitem__(&self, py: Python<'_>, file: &str, text: &str) -> PyResult<()> {
+        self.write(py, file, text)
+    }
+
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        other.cast::<Group>().is_ok_and(|other| other.get().identity == self.identity)
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.identity.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let path = quoted(py, &self.path())?;
+        let hierarchy = quoted(py, self.group.hierarchy().name())?;
+        Ok(format!("<cgf.Group {path} of {hierarchy}>"))
+    }
+}
+
+/// A descriptor of our own for one that Python code named by its number, which
+/// other Python code may close at any time.
+fn duplicate(fd: RawFd) -> PyResult<OwnedFd> {
+    if fd < 0 {
+        return Err(PyOSError::new_err((libc::EBADF, format!("{fd} is no descriptor"))));
+    }
+    // SAFETY: borrowed for the one system call that copies it. Should the number
+    // be closed, the kernel says so (EBADF); nothing is read or written.
+    unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().map_err(|error| os_error(&error))
+}

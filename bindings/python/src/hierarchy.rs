@@ -1,0 +1,224 @@
+//! `cgf.Hierarchy`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use cgf::{Options, StopMethod};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::error::{Doing, OrRaise, os_error};
+use crate::group::Group;
+use crate::text::{Text, group_path, quoted};
+use crate::timeout::Timeout;
+
+/// A tree of groups with subsystems bound to it.
+///
+/// Opens the hierarchy `name`, and makes it if there is none. Whoever opens the
+/// same name with the same subsystems shares it. It lasts until `unmount`, not
+/// until this object goes.
+///
+/// name: one path component. With `root`, a label.
+/// subsystems: what to bind, of "freezer" and "signal"; none named: those that
+///     the hierarchy has, or all.
+/// backend: "cgroup2", "cgroup1", "embedded", or "auto": the first that works.
+/// root: open the groups at and below this existing directory instead.
+/// state: the directory of the system that the hierarchy belongs to; within one
+///     a subsystem is bound to one hierarchy at most.
+/// deadline: seconds that remove, kill, spawn, attach and thaw may take.
+/// stop: how the embedded backend stops a task, "signal" or "ptrace".
+///
+/// Raises `GroupBusy`: it exists with other subsystems or in another system, or
+/// a subsystem is bound elsewhere in this one. `NotFound`: no such subsystem, or
+/// no directory `root`. `NotPermitted`: the message names the directory.
+/// `CgfError` with ENODEV: the backend is not there, the message says why; with
+/// EINVAL: a name that is none, a word that is none, or `root` is not of the
+/// chosen backend.
+///
+/// May be used from several threads. In a forked child a handle from before the
+/// fork raises `ForkedHandle`: open it again there.
+#[pyclass(frozen, module = "cgf")]
+pub struct Hierarchy {
+    hierarchy: cgf::Hierarchy,
+}
+
+#[pymethods]
+impl Hierarchy {
+    #[new]
+    #[pyo3(
+        signature = (
+            name, subsystems = Vec::new(), backend = "auto", root = None, state = None,
+            deadline = DEADLINE, stop = "signal"
+        ),
+        text_signature = "(name, subsystems=(), backend='auto', root=None, state=None, deadline=10.0, stop='signal')"
+    )]
+    #[allow(clippy::too_many_arguments, reason = "in Python they are named, and all but one have a default")]
+    fn new(
+        py: Python<'_>,
+        name: Text,
+        subsystems: Vec<String>,
+        backend: &str,
+        root: Option<Text>,
+        state: Option<Text>,
+        deadline: Timeout,
+        stop: &str,
+    ) -> PyResult<Hierarchy> {
+        let mut options = options(py, &subsystems, backend, deadline, stop)?;
+        if let Some(root) = root {
+            options = options.root(absolute(root)?);
+        }
+        if let Some(state) = state {
+            options = options.state(absolute(state)?);
+        }
+        let name = name.into_os_string();
+        let hierarchy = py.detach(|| cgf::Hierarchy::open(name, &options));
+        Ok(Hierarchy { hierarchy: hierarchy.or_raise_while(Doing::Opening, py)? })
+    }
+
+    /// Open the groups at and below an existing directory, whoever made it: a
+    /// container of runc, crun, LXC or systemd. Nothing is written to it until
+    /// something is asked for.
+    ///
+    /// Raises `NotFound`: no such directory. `CgfError` with EINVAL: it is not of
+    /// the chosen backend. `NotPermitted`.
+    #[staticmethod]
+    #[pyo3(
+        signature = (path, *, subsystems = Vec::new(), backend = "auto", deadline = DEADLINE, stop = "signal"),
+        text_signature = "(path, *, subsystems=(), backend='auto', deadline=10.0, stop='signal')"
+    )]
+    fn adopt(
+        py: Python<'_>,
+        path: Text,
+        subsystems: Vec<String>,
+        backend: &str,
+        deadline: Timeout,
+        stop: &str,
+    ) -> PyResult<Hierarchy> {
+        let options = options(py, &subsystems, backend, deadline, stop)?;
+        let path = absolute(path)?;
+        let hierarchy = py.detach(|| cgf::Hierarchy::adopt(path, &options));
+        Ok(Hierarchy { hierarchy: hierarchy.or_raise_while(Doing::Opening, py)? })
+    }
+
+    /// Open the group that a process is in as the root of a hierarchy: the first
+    /// of cgroup version 2 and 1 where that is not the kernel's own root.
+    ///
+    /// Raises `NoSuchProcess`: there is none, or it is in no group but the
+    /// kernel's root.
+    #[staticmethod]
+    #[pyo3(
+        signature = (pid, *, subsystems = Vec::new(), backend = "auto", deadline = DEADLINE, stop = "signal"),
+        text_signature = "(pid, *, subsystems=(), backend='auto', deadline=10.0, stop='signal')"
+    )]
+    fn adopt_group_of(
+        py: Python<'_>,
+        pid: i32,
+        subsystems: Vec<String>,
+        backend: &str,
+        deadline: Timeout,
+        stop: &str,
+    ) -> PyResult<Hierarchy> {
+        let options = options(py, &subsystems, backend, deadline, stop)?;
+        let hierarchy = py.detach(|| cgf::Hierarchy::adopt_group_of(pid, &options));
+        Ok(Hierarchy { hierarchy: hierarchy.or_raise_while(Doing::Opening, py)? })
+    }
+
+    /// Make a group, and those above it that are missing: `create("web/1")`.
+    ///
+    /// Raises `GroupExists`. `CgfError` with EINVAL or ENAMETOOLONG: no path for
+    /// a group. `NotPermitted`. `GroupVanished`: the hierarchy has ended. After a
+    /// failure nothing is left of what the call made.
+    fn create(&self, py: Python<'_>, path: Text) -> PyResult<Group> {
+        Group::from_result(py, || self.hierarchy.create(path.0))
+    }
+
+    /// Open a group that exists; "/" is the root.
+    ///
+    /// Raises `NotFound`: there is none. Else as `create`.
+    fn open(&self, py: Python<'_>, path: Text) -> PyResult<Group> {
+        Group::from_result(py, || self.hierarchy.open_group(path.0))
+    }
+
+    /// The root group.
+    #[getter]
+    fn root(&self, py: Python<'_>) -> PyResult<Group> {
+        Group::from_result(py, || Ok(self.hierarchy.root()))
+    }
+
+    /// The group that a process is in; 0 is the caller. A process that was never
+    /// moved is in the root group.
+    ///
+    /// Raises `NoSuchProcess`: there is none, or it is outside of `root`.
+    fn group_of(&self, py: Python<'_>, pid: i32) -> PyResult<Group> {
+        Group::from_result(py, || self.hierarchy.group_of(pid))
+    }
+
+    /// The paths of all groups but the root, parents before their children.
+    ///
+    /// Raises `GroupVanished`: the hierarchy has ended.
+    fn groups(&self, py: Python<'_>) -> PyResult<Vec<OsString>> {
+        let paths = py.detach(|| self.hierarchy.groups()).or_raise(py)?;
+        Ok(paths.iter().map(group_path).collect())
+    }
+
+    /// End a hierarchy that has no groups but its root. One that was opened by
+    /// `root` or `adopt` stays: it is somebody else's.
+    ///
+    /// Raises `GroupBusy`: it has groups, or processes in its root.
+    /// `GroupVanished`: it has ended already.
+    fn unmount(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.hierarchy.unmount()).or_raise(py)
+    }
+
+    /// The name it was opened by.
+    #[getter]
+    fn name(&self) -> OsString {
+        self.hierarchy.name().to_owned()
+    }
+
+    /// Who carries it: "cgroup2", "cgroup1" or "embedded".
+    #[getter]
+    fn backend(&self) -> &'static str {
+        self.hierarchy.backend_kind().name()
+    }
+
+    /// Its root directory.
+    #[getter]
+    fn directory(&self) -> OsString {
+        self.hierarchy.directory().as_os_str().to_owned()
+    }
+
+    /// The subsystems bound to it, sorted.
+    #[getter]
+    fn subsystems(&self) -> Vec<String> {
+        self.hierarchy.subsystems().to_vec()
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let name = quoted(py, self.hierarchy.name())?;
+        let directory = self.hierarchy.directory().display();
+        Ok(format!("<cgf.Hierarchy {name}: {} at {directory}>", self.backend()))
+    }
+}
+
+const DEADLINE: Timeout = Timeout::seconds(10);
+
+fn options(py: Python<'_>, subsystems: &[String], backend: &str, deadline: Timeout, stop: &str) -> PyResult<Options> {
+    let mut options = Options::default().deadline(deadline.limit()?);
+    for name in subsystems {
+        options = options.subsystem(name).or_raise(py)?;
+    }
+    if backend != "auto" {
+        options = options.backend(backend.parse::<cgf::BackendKind>().or_raise(py)?);
+    }
+    match stop {
+        "signal" => Ok(options.stop(StopMethod::Signal)),
+        "ptrace" => Ok(options.stop(StopMethod::Ptrace)),
+        _ => Err(PyValueError::new_err(format!("stop={stop:?}: not one of \"signal\", \"ptrace\""))),
+    }
+}
+
+/// The engine's directories do not move when the process changes its own.
+fn absolute(path: Text) -> PyResult<PathBuf> {
+    std::path::absolute(path.into_os_string()).map_err(|error| os_error(&error))
+}

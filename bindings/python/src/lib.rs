@@ -1,0 +1,32 @@
+//! The compiled half of the Python package `cgf`.
+//!
+//! It turns Python's arguments into calls of the engine and the engine's errors
+//! into exceptions, releases the interpreter while the engine works, and decides
+//! nothing. What is easier to say in Python (the exceptions, `State`, `Process`)
+//! is said there, in `python/cgf`.
+
+mod doctor;
+mod error;
+mod facade;
+mod frozen;
+mod group;
+mod hierarchy;
+mod signals;
+mod text;
+mod timeout;
+
+#[pyo3::pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::doctor::doctor;
+    #[pymodule_export]
+    use crate::frozen::Frozen;
+    #[pymodule_export]
+    use crate::group::Group;
+    #[pymodule_export]
+    use crate::hierarchy::Hierarchy;
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals, reason = "Python's name for it")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,381 @@
+/*
+ * What the library is measured against: the smallest C program that does the
+ * same with the kernel's own files and checks that it is done.
+ *
+ *     bare tasks N              N processes in pause(2), this one included
+ *     bare exit | bare pause    a program to start
+ *     bare BACKEND DIR MEMBERS  a group's directory; obeys one word a line on
+ *                               stdin, answers with nanoseconds, a line each
+ *
+ * It leaves out all that a library must do and a program that knows its machine
+ * need not: checking who calls, recording what was done, confining paths.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *self;
+static int dir;
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+/* A call that must not fail. */
+static int must(int result, const char *what)
+{
+	if (result < 0)
+		die(what);
+	return result;
+}
+
+static int64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+static void nap(int microseconds)
+{
+	struct timespec t = { microseconds / 1000000, microseconds % 1000000 * 1000L };
+
+	nanosleep(&t, NULL);
+}
+
+static int open_file(const char *name, int flags)
+{
+	return must(openat(dir, name, flags | O_CLOEXEC), name);
+}
+
+static void write_file(const char *name, const char *text)
+{
+	int fd = open_file(name, O_WRONLY);
+
+	must(write(fd, text, strlen(text)), name);
+	close(fd);
+}
+
+static bool shows(int fd, const char *word)
+{
+	char text[256];
+	ssize_t length = must(pread(fd, text, sizeof(text) - 1, 0), "reading");
+
+	text[length] = 0;
+	return strstr(text, word);
+}
+
+/* The start of an unlimited wait; see "short timer" in cgroup_events(). */
+static void await_event(int events, int *patience)
+{
+	struct pollfd change = { .fd = events, .events = POLLPRI };
+
+	must(poll(&change, 1, *patience), "poll");
+	*patience = *patience < 64 ? 2 * *patience : 64;
+}
+
+/* cgroup version 2. Events are limited in rate and may come late: a short timer
+ * besides. */
+static void cgroup2(bool freeze)
+{
+	int events, patience = 1;
+
+	write_file("cgroup.freeze", freeze ? "1" : "0");
+	events = open_file("cgroup.events", O_RDONLY);
+	while (!shows(events, freeze ? "frozen 1" : "frozen 0"))
+		await_event(events, &patience);
+	close(events);
+}
+
+/* cgroup version 1, which gives no notice: look until it shows. */
+static void cgroup1(bool freeze)
+{
+	const char *word = freeze ? "FROZEN" : "THAWED";
+	int state = open_file("freezer.state", O_RDWR);
+
+	must(write(state, word, strlen(word)), word);
+	while (!shows(state, word))
+		sched_yield();
+	close(state);
+}
+
+/* No control groups: signals, and looks at /proc. */
+
+struct member {
+	int pid;
+	unsigned long long started;
+	bool settled;	/* its children were listed while it was stopped */
+};
+
+enum { MOST = 4096, HIGHEST = 1 << 22, QUIET = 3 };
+static struct member members[MOST];
+static int count;
+static bool known[HIGHEST];
+
+static ssize_t read_proc(const char *name, int pid, char *text, size_t size)
+{
+	char path[64];
+	ssize_t length;
+	int fd;
+
+	snprintf(path, sizeof(path), name, pid, pid);
+	fd = must(open(path, O_RDONLY | O_CLOEXEC), path);
+	length = must(read(fd, text, size - 1), path);
+	close(fd);
+	text[length] = 0;
+	return length;
+}
+
+/* The letter of a member's state; it must not have become another process. */
+static char look(const struct member *member)
+{
+	char text[1024], *at, letter;
+
+	read_proc("/proc/%d/stat", member->pid, text, sizeof(text));
+	at = strrchr(text, ')') + 2;
+	letter = *at;
+	for (int field = 3; field < 22; field++)
+		at = strchr(at, ' ') + 1;
+	if (strtoull(at, NULL, 10) != member->started)
+		die("a member has gone");
+	return letter;
+}
+
+/* The group's tasks do not fork: a child that is not known is a mistake. */
+static void list_children(const struct member *member)
+{
+	static char text[1 << 16];
+	char *at = text, *end;
+
+	read_proc("/proc/%d/task/%d/children", member->pid, text, sizeof(text));
+	for (long child; (child = strtol(at, &end, 10)) != 0; at = end)
+		if (!known[child])
+			die("a new child");
+}
+
+static void send_to(const struct member *member, int sig)
+{
+	int pidfd = must(syscall(SYS_pidfd_open, member->pid, 0), "pidfd_open");
+
+	/* Looked at after the descriptor was open: it is this process's. */
+	look(member);
+	must(syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0), "pidfd_send_signal");
+	close(pidfd);
+}
+
+static void embedded(bool freeze)
+{
+	int pause = 20;
+
+	for (int i = 0; i < count; i++) {
+		members[i].settled = false;
+		send_to(&members[i], freeze ? SIGSTOP : SIGCONT);
+		if (freeze)
+			list_children(&members[i]);
+	}
+	for (int quiet = 0; freeze && quiet < QUIET; ) {
+		bool still = true;
+
+		for (int i = 0; i < count; i++) {
+			bool stopped = look(&members[i]) == 'T';
+
+			still = still && stopped;
+			if (!members[i].settled)
+				list_children(&members[i]);
+			members[i].settled = stopped;
+		}
+		quiet = still ? quiet + 1 : 0;
+		if (!still) {
+			nap(pause);
+			pause *= 2;
+		}
+	}
+}
+
+/* The group's own record: number, start time and session on each line. */
+static void learn_members(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	char line[128];
+
+	if (!file)
+		die(path);
+	for (count = 0; count < MOST && fgets(line, sizeof(line), file); ) {
+		struct member *member = &members[count];
+
+		if (sscanf(line, "%d %llu", &member->pid, &member->started) == 2) {
+			known[member->pid] = true;
+			count++;
+		}
+	}
+	fclose(file);
+}
+
+/* Starting a program: into the group from birth, or outside and then moved. */
+
+enum way { BORN_INSIDE, MOVED, NO_GROUP };
+
+static int64_t start(enum way way)
+{
+	struct clone_args args = { .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = dir };
+	int go[2], executed[2], pid, status;
+	char id[16];
+	int64_t begun = now(), took;
+
+	must(pipe2(go, O_CLOEXEC), "pipe");
+	must(pipe2(executed, O_CLOEXEC), "pipe");
+	pid = must(way == BORN_INSIDE ? (int)syscall(SYS_clone3, &args, sizeof(args)) : fork(), "fork");
+	if (pid == 0) {
+		/* It must not run its program outside of the group. */
+		if (way == MOVED)
+			must(read(go[0], id, 1), "read");
+		if (way == NO_GROUP)
+			setsid();
+		execl(self, self, "exit", (char *)NULL);
+		_exit(127);
+	}
+	if (way == MOVED) {
+		snprintf(id, sizeof(id), "%d", pid);
+		write_file("cgroup.procs", id);
+		must(write(go[1], "", 1), "write");
+	}
+	close(executed[1]);
+	/* Closed by exec. */
+	must(read(executed[0], id, 1), "read");
+	took = now() - begun;
+	close(executed[0]);
+	close(go[0]);
+	close(go[1]);
+	must(waitpid(pid, &status, 0), "waitpid");
+	if (status != 0)
+		die("the program failed");
+	return took;
+}
+
+static int64_t attach(int nap_before)
+{
+	int pid = must(fork(), "fork");
+	int64_t begun, took;
+	char id[16];
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+		_exit(0);
+	}
+	nap(nap_before);
+	begun = now();
+	snprintf(id, sizeof(id), "%d", pid);
+	write_file("cgroup.procs", id);
+	took = now() - begun;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return took;
+}
+
+/* A hundred looks at one file, each from open to close. */
+static int64_t state(const char *name)
+{
+	int64_t begun = now();
+
+	for (int i = 0; i < 100; i++) {
+		char text[256];
+		int fd = open_file(name, O_RDONLY);
+
+		must(read(fd, text, sizeof(text)), name);
+		close(fd);
+	}
+	return (now() - begun) / 100;
+}
+
+static int tasks(int number)
+{
+	/* Also if whoever measures is killed; a frozen one dies after the thaw. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (int i = 1; i < number; i++) {
+		if (must(fork(), "fork") == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			close(STDOUT_FILENO);
+			for (;;)
+				pause();
+		}
+	}
+	puts("ready");
+	fclose(stdout);
+	for (;;)
+		pause();
+}
+
+static int obey(const char *backend, const char *record)
+{
+	void (*change)(bool) = cgroup2;
+	const char *state_file = "cgroup.events";
+	char word[32];
+	int microseconds;
+
+	if (strcmp(backend, "cgroup2") != 0) {
+		change = strcmp(backend, "cgroup1") == 0 ? cgroup1 : embedded;
+		state_file = "freezer.state";
+	}
+	while (scanf("%31s %d", word, &microseconds) == 2) {
+		int64_t took = -1, begun;
+
+		/* The nap is on this side, as the other has its own: both begin as
+		 * somebody who has just woken up. */
+		if (change == embedded)
+			learn_members(record);
+		nap(microseconds);
+		begun = now();
+		if (strcmp(word, "freeze") == 0 || strcmp(word, "thaw") == 0) {
+			change(word[0] == 'f');
+			took = now() - begun;
+		} else if (strcmp(word, "state") == 0) {
+			took = state(state_file);
+		} else if (strcmp(word, "attach") == 0) {
+			took = attach(microseconds);
+		} else if (strcmp(word, "born") == 0) {
+			took = start(BORN_INSIDE);
+		} else if (strcmp(word, "moved") == 0) {
+			took = start(MOVED);
+		} else if (strcmp(word, "plain") == 0) {
+			took = start(NO_GROUP);
+		}
+		printf("%lld\n", (long long)took);
+		fflush(stdout);
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	self = argv[0];
+	if (argc == 2 && strcmp(argv[1], "exit") == 0)
+		return 0;
+	if (argc == 2 && strcmp(argv[1], "pause") == 0)
+		return pause();
+	if (argc == 3 && strcmp(argv[1], "tasks") == 0)
+		return tasks(atoi(argv[2]));
+	if (argc != 4) {
+		fprintf(stderr, "usage: bare tasks N | exit | pause | BACKEND DIRECTORY RECORD\n");
+		return 2;
+	}
+	dir = must(open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC), argv[2]);
+	return obey(argv[1], argv[3]);
+}

@@ -1,0 +1,180 @@
+//! What comes from C, checked: handles, strings, flags, and places for answers.
+
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+
+use libc::{c_char, ssize_t};
+
+use crate::guard::{Failure, Result};
+
+/// The object behind a pointer. NULL: EINVAL.
+///
+/// # Safety
+///
+/// `pointer` is NULL, or points to a `T` that is not freed while `'a` lasts.
+pub(crate) unsafe fn object<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {
+    // SAFETY: NULL or valid, as the caller promises.
+    unsafe { pointer.as_ref() }.ok_or_else(|| null(name))
+}
+
+/// The bytes of a string, without the NUL at its end. NULL: EINVAL.
+///
+/// # Safety
+///
+/// `pointer` is NULL, or points to a string that ends in NUL and does not
+/// change while `'a` lasts.
+pub(crate) unsafe fn bytes<'a>(pointer: *const c_char, name: &str) -> Result<&'a [u8]> {
+    if pointer.is_null() {
+        return Err(null(name));
+    }
+    // SAFETY: not NULL, so a string, as the caller promises.
+    Ok(unsafe { CStr::from_ptr(pointer) }.to_bytes())
+}
+
+/// A string that names a file, a program or a hierarchy: bytes, not text.
+///
+/// # Safety
+///
+/// As [`bytes`].
+pub(crate) unsafe fn os_str<'a>(pointer: *const c_char, name: &str) -> Result<&'a OsStr> {
+    // SAFETY: the same promise.
+    unsafe { bytes(pointer, name) }.map(OsStr::from_bytes)
+}
+
+/// The strings of an array that ends in NULL, such as `argv`. NULL: EINVAL.
+///
+/// # Safety
+///
+/// `array` is NULL, or points to strings as for [`bytes`] and a NULL after them.
+pub(crate) unsafe fn strings<'a>(array: *const *mut c_char, name: &str) -> Result<Vec<&'a OsStr>> {
+    if array.is_null() {
+        return Err(null(name));
+    }
+    let mut found = Vec::new();
+    loop {
+        // SAFETY: the NULL at the end has not come yet, so this element is there.
+        let string = unsafe { array.add(found.len()).read() };
+        if string.is_null() {
+            return Ok(found);
+        }
+        // SAFETY: an element before the end is a string.
+        found.push(unsafe { os_str(string, name) }?);
+    }
+}
+
+/// Refuses flags that this version does not know: a later one may give them a
+/// meaning that the caller relies on.
+pub(crate) fn check_flags(given: u64, known: u64) -> Result<()> {
+    match given & !known {
+        0 => Ok(()),
+        unknown => Err(Failure::invalid(format!("unknown flags {unknown:#x}; there are {known:#x}"))),
+    }
+}
+
+/// A place for one answer, which is written on success only.
+pub(crate) struct Out<T>(*mut T);
+
+impl<T> Out<T> {
+    /// Checked before anything is done, so that nothing is done for nobody.
+    /// NULL: EINVAL.
+    ///
+    /// # Safety
+    ///
+    /// `pointer` is NULL, or can be written to for as long as the value is used.
+    pub(crate) unsafe fn new(pointer: *mut T, name: &str) -> Result<Out<T>> {
+        if pointer.is_null() { Err(null(name)) } else { Ok(Out(pointer)) }
+    }
+
+    pub(crate) fn put(self, value: T) {
+        // SAFETY: can be written to, as `new` was promised.
+        unsafe { self.0.write(value) };
+    }
+}
+
+impl<T> Out<*mut T> {
+    /// Hands a new object over; the caller frees it.
+    pub(crate) fn put_new(self, value: T) {
+        self.put(Box::into_raw(Box::new(value)));
+    }
+}
+
+/// A place for as much of an answer as fits.
+pub(crate) struct Buffer<T> {
+    pointer: *mut T,
+    room: usize,
+}
+
+impl<T: Copy> Buffer<T> {
+    /// NULL with room for something: EINVAL.
+    ///
+    /// # Safety
+    ///
+    /// `pointer` has room for `room` values for as long as the value is used.
+    pub(crate) unsafe fn new(pointer: *mut T, room: usize) -> Result<Buffer<T>> {
+        if pointer.is_null() && room > 0 { Err(null("buf")) } else { Ok(Buffer { pointer, room }) }
+    }
+
+    /// Copies what fits and returns how much there is.
+    pub(crate) fn fill(self, values: &[T]) -> ssize_t {
+        let fitting = values.len().min(self.room);
+        if fitting > 0 {
+            // SAFETY: both have at least `fitting` values, and what C gave us
+            // cannot overlap with memory of ours.
+            unsafe { self.pointer.copy_from_nonoverlapping(values.as_ptr(), fitting) };
+        }
+        // Lossless: no slice is larger than isize::MAX bytes.
+        values.len() as ssize_t
+    }
+}
+
+impl Buffer<c_char> {
+    /// Copies what fits, with a NUL after it if that fits too, and returns the
+    /// length of the whole text without the NUL.
+    pub(crate) fn fill_text(self, text: &[u8]) -> ssize_t {
+        if text.len() < self.room {
+            // SAFETY: less than `room`, so within the buffer.
+            unsafe { self.pointer.add(text.len()).write(0) };
+        }
+        let bytes = Buffer { pointer: self.pointer.cast::<u8>(), room: self.room };
+        bytes.fill(text)
+    }
+}
+
+pub(crate) fn null(name: &str) -> Failure {
+    Failure::invalid(format!("{name} is NULL"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_and_its_whole_length_told() {
+        let fill = |room: usize| {
+            let mut buffer = [b'#' as c_char; 6];
+            // SAFETY: `room` is at most 6.
+            let length = unsafe { Buffer::new(buffer.as_mut_ptr(), room) }.map(|buffer| buffer.fill_text(b"abc"));
+            (length.ok(), buffer.map(|byte| byte as u8 as char).iter().collect::<String>())
+        };
+        assert_eq!(fill(0), (Some(3), "######".to_owned()));
+        assert_eq!(fill(2), (Some(3), "ab####".to_owned()));
+        assert_eq!(fill(3), (Some(3), "abc###".to_owned()));
+        assert_eq!(fill(4), (Some(3), "abc\0##".to_owned()));
+        assert_eq!(fill(6), (Some(3), "abc\0##".to_owned()));
+    }
+
+    #[test]
+    fn no_room_needs_no_buffer() {
+        // SAFETY: NULL is allowed.
+        let buffer = |room| unsafe { Buffer::<i32>::new(std::ptr::null_mut(), room) };
+        assert_eq!(buffer(0).map(|buffer| buffer.fill(&[1, 2])).ok(), Some(2));
+        assert_eq!(buffer(1).err().map(|failure| failure.errno), Some(libc::EINVAL));
+    }
+
+    #[test]
+    fn unknown_flags_are_refused() {
+        assert!(check_flags(0b11, 0b11).is_ok());
+        assert!(check_flags(0, 0).is_ok());
+        assert_eq!(check_flags(0b100, 0b11).err().map(|failure| failure.errno), Some(libc::EINVAL));
+    }
+}

@@ -1,0 +1,124 @@
+//! Hierarchies: open, look at, end.
+
+use std::os::unix::ffi::OsStrExt;
+
+use cgf_core::{Hierarchy, Options};
+use libc::{c_char, c_int, ssize_t};
+
+use crate::arguments::{Buffer, Out, bytes, object, os_str};
+use crate::error::cgf_error;
+use crate::guard::{Failure, free, guard};
+
+/// A tree of groups with subsystems bound to it.
+pub struct cgf_hierarchy(pub(crate) Hierarchy);
+
+/// Opens the hierarchy "name", and makes it if there is none. Whoever opens the
+/// same name with the same subsystems shares it (R1.1).
+///
+/// "options" is a string as mount(8) takes it, "" for the defaults:
+///
+///     freezer, signal            subsystems to bind; none named: those that
+///                                the hierarchy has, or all
+///     backend=auto|cgroup2|cgroup1|embedded
+///                                who carries the groups; auto takes the first
+///                                for which a trial works (cgf_doctor), which
+///                                makes a child process for a moment
+///     root=DIR                   open the groups below an existing directory,
+///                                whoever made it; the name is then a label
+///     state=DIR                  the system that the hierarchy belongs to: in
+///                                it a subsystem is bound to one hierarchy
+///     deadline=MS                bounds remove, kill, spawn, attach and thaw,
+///                                in milliseconds; 10000
+///     stop=signal|ptrace         how the embedded backend stops a task
+///
+/// Returns 0, and a handle in "out" to be freed with cgf_hierarchy_free; or
+///
+///     -EINVAL  no name for a hierarchy; an unknown option, an empty or a
+///              repeated token, a value that is none; root= is no cgroup of
+///              the chosen backend
+///     -ENOENT  an unknown subsystem, or no directory root=
+///     -EBUSY   it exists with other subsystems, or in another system; or a
+///              subsystem is bound to another hierarchy of the same system
+///     -ENODEV  the chosen backend is not there
+///     -EACCES  not permitted; the message names the directory
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cgf_hierarchy_open(
+    name: *const c_char,
+    options: *const c_char,
+    out: *mut *mut cgf_hierarchy,
+    err: *mut *mut cgf_error,
+) -> c_int {
+    // SAFETY: pointers are NULL or as the header asks, for the whole call.
+    unsafe {
+        guard(err, || {
+            let (name, options, out) = (os_str(name, "name")?, bytes(options, "options")?, Out::new(out, "out")?);
+            let options = std::str::from_utf8(options).map_err(|_| Failure::invalid("the options are not UTF-8"))?;
+            out.put_new(cgf_hierarchy(Hierarchy::open(name, &Options::parse(options)?)?));
+            Ok(0)
+        })
+    }
+}
+
+/// Which backend carries the hierarchy: "cgroup2", "cgroup1" or "embedded". The
+/// string is constant. NULL for NULL. Works in a forked child too.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cgf_hierarchy_backend(h: *const cgf_hierarchy) -> *const c_char {
+    // SAFETY: NULL, or a hierarchy that is not freed yet (the header's rule).
+    let Some(hierarchy) = (unsafe { h.as_ref() }) else { return std::ptr::null() };
+    // The core's names are Rust strings, without the NUL that C needs.
+    match hierarchy.0.backend_kind().name() {
+        "cgroup2" => c"cgroup2".as_ptr(),
+        "cgroup1" => c"cgroup1".as_ptr(),
+        "embedded" => c"embedded".as_ptr(),
+        _ => c"".as_ptr(),
+    }
+}
+
+/// Copies the path of the hierarchy's root directory, and returns its whole
+/// length in bytes. As much as "cap" allows is copied; a NUL follows if there
+/// is room, that is if the length is below "cap". "buf" may be NULL if "cap" is
+/// 0. Works in a forked child too.
+///
+///     -EINVAL  NULL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cgf_hierarchy_directory(
+    h: *const cgf_hierarchy,
+    buf: *mut c_char,
+    cap: usize,
+    err: *mut *mut cgf_error,
+) -> ssize_t {
+    // SAFETY: pointers are NULL or as the header asks, for the whole call.
+    unsafe {
+        guard(err, || {
+            let (hierarchy, buffer) = (object(h, "h")?, Buffer::new(buf, cap)?);
+            Ok(buffer.fill_text(hierarchy.0.directory().as_os_str().as_bytes()))
+        })
+    }
+}
+
+/// Ends a hierarchy that has no groups but its root. The handle is still to be
+/// freed. A directory that was opened with root= stays: it is somebody else's.
+///
+/// Returns 0, or
+///
+///     -EBUSY   it has groups, or processes in its root
+///     -ENODEV  it has ended already
+///     -ECHILD  in a forked child
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cgf_hierarchy_unmount(h: *mut cgf_hierarchy, err: *mut *mut cgf_error) -> c_int {
+    // SAFETY: pointers are NULL or as the header asks, for the whole call.
+    unsafe {
+        guard(err, || {
+            object(h, "h")?.0.unmount()?;
+            Ok(0)
+        })
+    }
+}
+
+/// Frees the handle, not the hierarchy: that stays, with all its groups. Groups
+/// opened through the handle go on working. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cgf_hierarchy_free(h: *mut cgf_hierarchy) {
+    // SAFETY: NULL, or a hierarchy that is not freed yet (the header's rule).
+    unsafe { free(h) };
+}

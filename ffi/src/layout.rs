@@ -1,0 +1,44 @@
+//! The layout of public structures is part of the ABI: it never changes but at
+//! the end. These numbers are the published ones.
+
+use std::mem::offset_of;
+
+use crate::error::cgf_blocker;
+use crate::spawn::{cgf_spawn_fd, cgf_spawn_options};
+
+/// Each member begins where the one before ends, and the last one ends the
+/// structure: there is no padding, whose bytes nobody would have set.
+fn check_no_padding(name: &str, size: usize, members: &[(usize, usize)]) {
+    let mut end = 0;
+    for (offset, length) in members {
+        assert_eq!(*offset, end, "padding in {name} before offset {offset}");
+        end = offset + length;
+    }
+    assert_eq!(end, size, "padding at the end of {name}");
+}
+
+macro_rules! members {
+    ($type:ty: $($member:ident: $of:ty),+) => {
+        [$((offset_of!($type, $member), size_of::<$of>())),+]
+    };
+}
+
+#[test]
+fn structures_have_no_padding() {
+    let members = members!(cgf_blocker: size: usize, pid: i32, tid: i32, state: i8, evidence: i8,
+        reserved: [i8; 6], command: [i8; 16], waits_in: [i8; 64]);
+    check_no_padding("cgf_blocker", size_of::<cgf_blocker>(), &members);
+    let members = members!(cgf_spawn_options: size: usize, fd_count: usize, flags: u64, fds: usize, cwd: usize,
+        signal_mask: usize, pidfd: usize);
+    check_no_padding("cgf_spawn_options", size_of::<cgf_spawn_options>(), &members);
+    let members = members!(cgf_spawn_fd: from: i32, to: i32);
+    check_no_padding("cgf_spawn_fd", size_of::<cgf_spawn_fd>(), &members);
+}
+
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn sizes_are_the_published_ones() {
+    assert_eq!(size_of::<cgf_blocker>(), 104);
+    assert_eq!(size_of::<cgf_spawn_options>(), 56);
+    assert_eq!(size_of::<cgf_spawn_fd>(), 8);
+}

@@ -1,0 +1,774 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * libcgf: freeze, guard, move, count and end groups of Linux processes.
+ *
+ * Generated from the library's source; changes belong there.
+ *
+ * What holds for every function:
+ *
+ * Results     A number that is negative for a failure: -errno. What a function
+ *             can return is said with it; system calls may fail in ways that
+ *             are not listed, such as -ENOMEM, -EMFILE or -EIO. Where the last
+ *             argument is "err", it may be NULL; else it receives, on failure
+ *             only, an error object that says more, to be freed with
+ *             cgf_error_free. Other out-parameters are written on success only.
+ * Pointers    NULL gives -EINVAL where nothing else is said. Strings end in
+ *             NUL; names and paths are bytes, in no particular encoding.
+ *             Nothing that was passed in is kept after the call.
+ * Ownership   A handle belongs to whoever received it and is freed once, by the
+ *             function that is named with it. A group's handle keeps what it
+ *             needs of its hierarchy's alive: the order of freeing is free.
+ *             Every descriptor of the library is O_CLOEXEC.
+ * Threads     A handle may be used by several threads at once. It must not be
+ *             freed while another thread uses it.
+ * fork        With a handle made before a fork, the child may only free it:
+ *             everything else gives -ECHILD there unless the function says that
+ *             it works. A program that is executed has no handles. An error
+ *             object works in the child as in the parent.
+ * Waits       Nothing waits without limit unless a negative timeout asks for
+ *             it. Where a function has no timeout of its own, the hierarchy's
+ *             deadline= bounds it.
+ * Process     The library sets up nothing: no signal handler, no thread, no
+ *             logger, no atexit function. A defect inside it becomes
+ *             -ENOTRECOVERABLE (and a line on standard error), not an abort.
+ * Versions    Names are added, never changed, under the same SONAME. Structures
+ *             begin with their size and grow at the end. Unknown flags give
+ *             -EINVAL.
+ *
+ * R1.2 and the like name the requirement that a sentence comes from.
+ */
+
+
+#ifndef CGF_H
+#define CGF_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/** The version of this header; cgf_version has the library's. */
+#define CGF_VERSION "0.1.0"
+/** The same for comparing; cgf_version_number has the library's. */
+#define CGF_VERSION_NUMBER 0x000100
+
+/**
+ * The kernel said so: alone in a group of its own, the task did not stop.
+ */
+#define CGF_EVIDENCE_PROVED 1
+
+/**
+ * Only the task's own state says so.
+ */
+#define CGF_EVIDENCE_STATE 2
+
+/**
+ * cgf_group_remove: kill the processes inside first.
+ */
+#define CGF_REMOVE_KILL 1
+
+/**
+ * cgf_group_remove: remove the groups below too, children first.
+ */
+#define CGF_REMOVE_RECURSIVE 2
+
+/**
+ * cgf_attach_with, cgf_attach_pidfd: also into a FROZEN group, where the
+ * newcomer freezes.
+ */
+#define CGF_ATTACH_FROZEN 1
+
+/**
+ * cgf_spawn_with: begin a session (setsid(2)). The embedded backend always does.
+ */
+#define CGF_SPAWN_SESSION 1
+
+/**
+ * cgf_spawn_with: close in the child every descriptor above 2 that "fds" does
+ * not give it.
+ */
+#define CGF_SPAWN_CLOSE_FDS 2
+
+/**
+ * cgf_spawn_with: give SIGPIPE and SIGXFSZ their default action back if they
+ * are ignored.
+ */
+#define CGF_SPAWN_RESTORE_SIGNALS 4
+
+/**
+ * cgf_state: the group's tasks run.
+ */
+#define CGF_THAWED 0
+
+/**
+ * cgf_state: they were asked to stop, and at least one has not.
+ */
+#define CGF_FREEZING 1
+
+/**
+ * cgf_state: none of them runs.
+ */
+#define CGF_FROZEN 2
+
+/**
+ * cgf_state: frozen, and held so by a checkpoint.
+ */
+#define CGF_CHECKPOINTING 3
+
+/**
+ * cgf_freeze, cgf_hold: after a failure give the group back the state that it
+ * had before.
+ */
+#define CGF_FREEZE_ROLLBACK 1
+
+/**
+ * cgf_freeze, cgf_hold: allow a group that the caller is in. The caller stops
+ * with the others; the call returns when somebody else has thawed the group.
+ */
+#define CGF_FREEZE_WITH_CALLER 2
+
+/**
+ * Why a call failed, for people and for programs. It never changes, belongs to
+ * whoever received it, and may be used in any thread and after a fork.
+ */
+struct cgf_error;
+
+/**
+ * A group of processes: a directory of its hierarchy.
+ *
+ * The handle means this group, and not another that is made later under the
+ * same path: after a removal everything gives -ENODEV. It keeps its hierarchy's
+ * handle alive.
+ */
+struct cgf_group;
+
+/**
+ * A tree of groups with subsystems bound to it.
+ */
+struct cgf_hierarchy;
+
+/**
+ * A share in keeping a group frozen.
+ *
+ * Shares are counted across threads and processes. When the last one is given
+ * back the group is thawed, unless it was frozen already before the first. A
+ * holder that is killed gives its share back; if it was the last, the group
+ * stays frozen until the next holder leaves or somebody thaws it. A share does
+ * not keep others from thawing the group.
+ */
+struct cgf_hold;
+
+/**
+ * A task that kept a group from being frozen, emptied or removed (R3.7).
+ *
+ * Later versions may add members at the end; "size" says how far this one is
+ * filled in.
+ */
+struct cgf_blocker {
+  /**
+   * How many bytes of this structure the library has filled in.
+   */
+  size_t size;
+  /**
+   * The process.
+   */
+  pid_t pid;
+  /**
+   * The thread; the process's own number for its first thread.
+   */
+  pid_t tid;
+  /**
+   * The kernel's letter for what the task does, 'R', 'S', 'D', ...
+   * (proc_pid_stat(5)); '?' when it has gone.
+   */
+  char state;
+  /**
+   * CGF_EVIDENCE_PROVED or CGF_EVIDENCE_STATE.
+   */
+  char evidence;
+  /**
+   * Zero.
+   */
+  char reserved[6];
+  /**
+   * The thread's name, at most 15 bytes and a NUL.
+   */
+  char command[16];
+  /**
+   * The kernel function that it waits in, at most 63 bytes and a NUL; empty
+   * where it runs, or where we may not look.
+   */
+  char waits_in[64];
+};
+
+/**
+ * A descriptor of the caller's, and the number that the child gets it under.
+ */
+struct cgf_spawn_fd {
+  /**
+   * The caller's; it stays open, and stays the caller's.
+   */
+  int from;
+  /**
+   * The child's: 0, 1, 2 for the standard streams.
+   */
+  int to;
+};
+
+/**
+ * How to start a program, for cgf_spawn_with. What is zero is as in cgf_spawn.
+ *
+ * Later versions may add members at the end, with zero for what was before:
+ *
+ *     struct cgf_spawn_options options = { .size = sizeof(options) };
+ */
+struct cgf_spawn_options {
+  /**
+   * sizeof(struct cgf_spawn_options)
+   */
+  size_t size;
+  /**
+   * How many "fds" there are.
+   */
+  size_t fd_count;
+  /**
+   * CGF_SPAWN_SESSION, CGF_SPAWN_CLOSE_FDS, CGF_SPAWN_RESTORE_SIGNALS.
+   */
+  uint64_t flags;
+  /**
+   * Descriptors for the child. May be NULL if "fd_count" is 0.
+   */
+  const struct cgf_spawn_fd *fds;
+  /**
+   * The directory to start in; NULL: the caller's.
+   */
+  const char *cwd;
+  /**
+   * The signals blocked in the child: signal n is bit n-1. NULL: those that
+   * the calling thread blocks.
+   */
+  const uint64_t *signal_mask;
+  /**
+   * Receives a pidfd of the child (pidfd_open(2), O_CLOEXEC), for the caller
+   * to close, on success only. NULL: none is wanted.
+   */
+  int *pidfd;
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The version of the library that runs, "0.1.0"; CGF_VERSION is that of the
+ * header. The string is constant.
+ */
+const char *cgf_version(void);
+
+/**
+ * The same as a number, for comparing: 0xMMmmpp, one byte each for major,
+ * minor and patch; CGF_VERSION_NUMBER is that of the header.
+ */
+uint32_t cgf_version_number(void);
+
+/**
+ * The errno of the failure, positive: what the call returned, negated. 0 for
+ * NULL.
+ */
+int cgf_error_errno(const struct cgf_error *e);
+
+/**
+ * One sentence: what failed, on what, and where it is known, the remedy. UTF-8,
+ * owned by the error: good until that is freed. "" for NULL.
+ */
+const char *cgf_error_message(const struct cgf_error *e);
+
+/**
+ * Copies the tasks that stood in the way, the first "cap" of them, and returns
+ * how many there are: after a freeze, kill or removal that failed with EBUSY,
+ * else 0 (R3.7). 0 for NULL.
+ *
+ * "size" is sizeof(struct cgf_blocker) in the caller's header: of a structure
+ * that has grown since only that much is copied, and where the caller's is the
+ * larger one, the rest is zero. "buf" may be NULL if "cap" is 0.
+ */
+size_t cgf_error_blockers(const struct cgf_error *e,
+                          struct cgf_blocker *buf,
+                          size_t size,
+                          size_t cap);
+
+/**
+ * Frees an error. NULL is allowed.
+ */
+void cgf_error_free(struct cgf_error *e);
+
+/**
+ * Opens the hierarchy "name", and makes it if there is none. Whoever opens the
+ * same name with the same subsystems shares it (R1.1).
+ *
+ * "options" is a string as mount(8) takes it, "" for the defaults:
+ *
+ *     freezer, signal            subsystems to bind; none named: those that
+ *                                the hierarchy has, or all
+ *     backend=auto|cgroup2|cgroup1|embedded
+ *                                who carries the groups; auto takes the first
+ *                                for which a trial works (cgf_doctor), which
+ *                                makes a child process for a moment
+ *     root=DIR                   open the groups below an existing directory,
+ *                                whoever made it; the name is then a label
+ *     state=DIR                  the system that the hierarchy belongs to: in
+ *                                it a subsystem is bound to one hierarchy
+ *     deadline=MS                bounds remove, kill, spawn, attach and thaw,
+ *                                in milliseconds; 10000
+ *     stop=signal|ptrace         how the embedded backend stops a task
+ *
+ * Returns 0, and a handle in "out" to be freed with cgf_hierarchy_free; or
+ *
+ *     -EINVAL  no name for a hierarchy; an unknown option, an empty or a
+ *              repeated token, a value that is none; root= is no cgroup of
+ *              the chosen backend
+ *     -ENOENT  an unknown subsystem, or no directory root=
+ *     -EBUSY   it exists with other subsystems, or in another system; or a
+ *              subsystem is bound to another hierarchy of the same system
+ *     -ENODEV  the chosen backend is not there
+ *     -EACCES  not permitted; the message names the directory
+ */
+int cgf_hierarchy_open(const char *name,
+                       const char *options,
+                       struct cgf_hierarchy **out,
+                       struct cgf_error **err);
+
+/**
+ * Which backend carries the hierarchy: "cgroup2", "cgroup1" or "embedded". The
+ * string is constant. NULL for NULL. Works in a forked child too.
+ */
+const char *cgf_hierarchy_backend(const struct cgf_hierarchy *h);
+
+/**
+ * Copies the path of the hierarchy's root directory, and returns its whole
+ * length in bytes. As much as "cap" allows is copied; a NUL follows if there
+ * is room, that is if the length is below "cap". "buf" may be NULL if "cap" is
+ * 0. Works in a forked child too.
+ *
+ *     -EINVAL  NULL
+ */
+ssize_t cgf_hierarchy_directory(const struct cgf_hierarchy *h,
+                                char *buf,
+                                size_t cap,
+                                struct cgf_error **err);
+
+/**
+ * Ends a hierarchy that has no groups but its root. The handle is still to be
+ * freed. A directory that was opened with root= stays: it is somebody else's.
+ *
+ * Returns 0, or
+ *
+ *     -EBUSY   it has groups, or processes in its root
+ *     -ENODEV  it has ended already
+ *     -ECHILD  in a forked child
+ */
+int cgf_hierarchy_unmount(struct cgf_hierarchy *h, struct cgf_error **err);
+
+/**
+ * Frees the handle, not the hierarchy: that stays, with all its groups. Groups
+ * opened through the handle go on working. NULL is allowed.
+ */
+void cgf_hierarchy_free(struct cgf_hierarchy *h);
+
+/**
+ * Makes a group, and those above it that are missing. "path" is "web/1" or
+ * "/web/1".
+ *
+ * Returns 0, and a handle in "out" to be freed with cgf_group_free; or
+ *
+ *     -EEXIST        there is one, or "path" is "/"
+ *     -EINVAL        no path for a group: empty, an empty component, "." or
+ *                    "..", a newline, or a name that control files use (R1.3)
+ *     -ENAMETOOLONG  a name of more than 255 bytes, a path of more than 4095
+ *     -EACCES        not permitted
+ *     -ENODEV        the hierarchy has ended
+ *     -ECHILD        in a forked child
+ *
+ * After a failure nothing is left of what the call made.
+ */
+int cgf_group_create(struct cgf_hierarchy *h,
+                     const char *path,
+                     struct cgf_group **out,
+                     struct cgf_error **err);
+
+/**
+ * Opens a group that exists; "/" is the root group.
+ *
+ * Returns 0, and a handle in "out" to be freed with cgf_group_free; or
+ *
+ *     -ENOENT  there is none
+ *     -ELOOP   a symbolic link is on the way
+ *     -EINVAL, -ENAMETOOLONG, -EACCES, -ENODEV, -ECHILD  as cgf_group_create
+ */
+int cgf_group_open(struct cgf_hierarchy *h,
+                   const char *path,
+                   struct cgf_group **out,
+                   struct cgf_error **err);
+
+/**
+ * Opens the group that a process is in; 0 is the caller (R1.10). A process
+ * that was never moved is in the root group.
+ *
+ * Returns 0, and a handle in "out" to be freed with cgf_group_free; or
+ *
+ *     -ESRCH   no such process; with root=, one outside of that directory
+ *     -EINVAL  a negative number
+ *     -ECHILD  in a forked child
+ */
+int cgf_group_of(struct cgf_hierarchy *h,
+                 pid_t pid,
+                 struct cgf_group **out,
+                 struct cgf_error **err);
+
+/**
+ * Removes a group, and returns when it is gone or the hierarchy's deadline has
+ * passed (R1.4). The handle is still to be freed.
+ *
+ * "flags": CGF_REMOVE_KILL, CGF_REMOVE_RECURSIVE.
+ *
+ * Returns 0, or
+ *
+ *     -EBUSY   it has processes or groups below that the flags do not cover;
+ *              or not all were gone in time (cgf_error_blockers); or it is
+ *              the root group
+ *     -EINVAL  unknown flags
+ *     -ENODEV  it was removed before
+ *     -EACCES  not permitted
+ *     -ECHILD  in a forked child
+ */
+int cgf_group_remove(struct cgf_group *g, uint64_t flags, struct cgf_error **err);
+
+/**
+ * Gives a group another name in its parent. "g", like every handle of it and
+ * of groups below it, keeps the old path and is only good for freeing; "out"
+ * receives a handle for the new one.
+ *
+ * Returns 0, and a handle in "out" to be freed with cgf_group_free; or
+ *
+ *     -EOPNOTSUPP    on cgroup v2, whose groups cannot be renamed
+ *     -EEXIST        the name is taken
+ *     -EINVAL, -ENAMETOOLONG  no name for a group (cgf_group_create)
+ *     -EBUSY         the root group
+ *     -ENODEV        the group was removed
+ *     -EACCES        not permitted
+ *     -ECHILD        in a forked child
+ */
+int cgf_group_rename(struct cgf_group *g,
+                     const char *name,
+                     struct cgf_group **out,
+                     struct cgf_error **err);
+
+/**
+ * Copies a group's path within its hierarchy, "/web/1", or "/" for the root,
+ * and returns its whole length in bytes. As much as "cap" allows is copied; a
+ * NUL follows if there is room, that is if the length is below "cap". "buf" may
+ * be NULL if "cap" is 0. Works in a forked child too.
+ *
+ *     -EINVAL  NULL
+ */
+ssize_t cgf_group_path(const struct cgf_group *g, char *buf, size_t cap, struct cgf_error **err);
+
+/**
+ * Lists the groups below a group, parents before their children: their paths
+ * as cgf_group_path gives them, each followed by a newline, which no path
+ * contains. Returns the whole length in bytes; as much as "cap" allows is
+ * copied, with a NUL after it if the length is below "cap". "buf" may be NULL
+ * if "cap" is 0. Between two calls groups may come and go.
+ *
+ *     -EINVAL  NULL
+ *     -ENODEV  the group was removed
+ *     -ECHILD  in a forked child
+ */
+ssize_t cgf_group_list(const struct cgf_group *g, char *buf, size_t cap, struct cgf_error **err);
+
+/**
+ * A new descriptor for the group's directory, for a runtime that calls
+ * clone3(CLONE_INTO_CGROUP) itself. O_PATH and O_CLOEXEC; the caller closes it.
+ *
+ * Returns the descriptor, or
+ *
+ *     -EMFILE, -ENFILE  no descriptor is left
+ *     -ENODEV  the group was removed
+ *     -ECHILD  in a forked child
+ */
+int cgf_group_fd(const struct cgf_group *g, struct cgf_error **err);
+
+/**
+ * Lists the processes of this very group (not of those below), sorted, each
+ * once, as seen in the caller's pid namespace (R1.9). Copies the first "cap" of
+ * them and returns how many there are. "buf" may be NULL if "cap" is 0.
+ *
+ *     -EINVAL  NULL
+ *     -ENODEV  the group was removed
+ *     -ECHILD  in a forked child
+ */
+ssize_t cgf_procs(const struct cgf_group *g, pid_t *buf, size_t cap, struct cgf_error **err);
+
+/**
+ * Lists the threads of this very group, as cgf_procs lists its processes.
+ */
+ssize_t cgf_tasks(const struct cgf_group *g, pid_t *buf, size_t cap, struct cgf_error **err);
+
+/**
+ * Frees the handle, not the group: that stays, with what is in it. NULL is
+ * allowed.
+ */
+void cgf_group_free(struct cgf_group *g);
+
+/**
+ * Moves a process with all its threads into a group; 0 is the caller (R2.1).
+ * Its children stay where they are; those it makes later are born in the group.
+ *
+ * Returns 0, or
+ *
+ *     -ESRCH   no such process, or it ended meanwhile, or a thread's number
+ *     -EBUSY   the group is FROZEN or CHECKPOINTING (R2.4); on cgroup v2, it
+ *              hands controllers down and so cannot hold processes
+ *     -EACCES  the process is another user's (R1.13), or the caller may not
+ *              write to the group
+ *     -EINVAL  a negative number, or a kernel thread
+ *     -ECANCELED  somebody moved it on at once
+ *     -ENODEV  the group was removed
+ *     -ECHILD  in a forked child
+ */
+int cgf_attach(struct cgf_group *g, pid_t pid, struct cgf_error **err);
+
+/**
+ * Moves one thread; 0 is the calling one. On cgroup v1, and within a threaded
+ * subtree of v2.
+ *
+ * Returns 0, or
+ *
+ *     -EOPNOTSUPP  the group cannot hold single threads; the message says why
+ *     -ESRCH       no such thread
+ *     others as cgf_attach
+ */
+int cgf_attach_task(struct cgf_group *g, pid_t tid, struct cgf_error **err);
+
+/**
+ * Moves a process as cgf_attach does, with "flags": CGF_ATTACH_FROZEN.
+ *
+ *     -EINVAL  unknown flags
+ *     others as cgf_attach
+ */
+int cgf_attach_with(struct cgf_group *g, pid_t pid, uint64_t flags, struct cgf_error **err);
+
+/**
+ * Moves the process that a pidfd stands for: it cannot be mistaken for another
+ * that has its number by now. The descriptor stays the caller's. "flags":
+ * CGF_ATTACH_FROZEN.
+ *
+ *     -EBADF   no pidfd
+ *     -ESRCH   its process has gone
+ *     -EINVAL  unknown flags
+ *     others as cgf_attach
+ */
+int cgf_attach_pidfd(struct cgf_group *g, int pidfd, uint64_t flags, struct cgf_error **err);
+
+/**
+ * Starts a program as a child of the caller, in the group before its first
+ * instruction (R1.5). On cgroup v2 it is born there.
+ *
+ * "file" is looked up in the child's PATH if it has no slash. "argv" and "envp"
+ * end in NULL, as for execve(2); "argv" has at least the program's name. A NULL
+ * "envp" is the caller's environ, which no other thread may change meanwhile.
+ * Of a name that "envp" has twice, the last one counts. The child has the
+ * caller's directory, the descriptors without O_CLOEXEC, and the calling
+ * thread's signal mask. Waiting for it is the caller's: waitpid(2).
+ *
+ * Returns 0, and the child's number in "pid"; or
+ *
+ *     -ENOENT, -EACCES, -ENOEXEC, ...  the program could not be executed: the
+ *              message names the step; nothing is left of the child
+ *     -EBUSY   the group is not THAWED, or was frozen meanwhile, so that the
+ *              program did not start within the hierarchy's deadline
+ *     -EINVAL  an empty "argv", or a line of "envp" without "="
+ *     -EAGAIN, -ENOMEM  no process could be made
+ *     -EMFILE, -ENFILE  no descriptor is left
+ *     -ENODEV  the group was removed
+ *     -ECHILD  in a forked child
+ */
+int cgf_spawn(struct cgf_group *g,
+              const char *file,
+              char *const *argv,
+              char *const *envp,
+              pid_t *pid,
+              struct cgf_error **err);
+
+/**
+ * Starts a program as cgf_spawn does, with more to say about it.
+ *
+ *     -EINVAL  unknown flags; a size that is less than the first version's
+ *     -E2BIG   the structure is larger than this library knows, and what it
+ *              does not know is not zero
+ *     -EBADF   a descriptor that is not open, or a negative number
+ *     others as cgf_spawn
+ */
+int cgf_spawn_with(struct cgf_group *g,
+                   const char *file,
+                   char *const *argv,
+                   char *const *envp,
+                   const struct cgf_spawn_options *options,
+                   pid_t *pid,
+                   struct cgf_error **err);
+
+/**
+ * Freezes every task of the group and of the groups below, and returns when
+ * the last one has stopped (R3.2). A group that is frozen already stays so.
+ *
+ * "timeout_ms" bounds the wait in milliseconds: 0 asks and looks once, a
+ * negative number waits without limit. "flags": CGF_FREEZE_ROLLBACK,
+ * CGF_FREEZE_WITH_CALLER.
+ *
+ * Returns 0, or
+ *
+ *     -EBUSY   not all had stopped by the deadline: cgf_error_blockers names
+ *              them, which may take 100 ms more. The group stays FREEZING until
+ *              it is thawed, frozen again, or they go; with
+ *              CGF_FREEZE_ROLLBACK it is as before
+ *     -ECANCELED  somebody thawed it meanwhile
+ *     -EDEADLK the caller is in the group; nothing was frozen (R3.5)
+ *     -EINVAL  unknown flags, or the kernel's own root group
+ *     -ENODEV  the group was removed
+ *     -EACCES  not permitted
+ *     -ECHILD  in a forked child
+ */
+int cgf_freeze(struct cgf_group *g, int timeout_ms, uint64_t flags, struct cgf_error **err);
+
+/**
+ * Lets every task of the group go that is not held by a group above or, in a
+ * group below, by that group itself (R3.6). When it returns, no task is stopped
+ * by the group any more (R3.8). Thawing a thawed group succeeds; so does thawing
+ * one whose parent is frozen, and takes effect when the parent is thawed.
+ *
+ * Returns 0, or
+ *
+ *     -ETIMEDOUT  the kernel did not let go within the hierarchy's deadline
+ *     -EBUSY   it is CHECKPOINTING
+ *     -EINVAL  the kernel's own root group
+ *     -ENODEV  the group was removed
+ *     -EACCES  not permitted
+ *     -ECHILD  in a forked child
+ */
+int cgf_thaw(struct cgf_group *g, struct cgf_error **err);
+
+/**
+ * What the group's tasks really do at this moment (R3.1).
+ *
+ * Returns CGF_THAWED, CGF_FREEZING, CGF_FROZEN or CGF_CHECKPOINTING, or
+ *
+ *     -ENODEV  the group was removed
+ *     -ECHILD  in a forked child
+ */
+int cgf_state(const struct cgf_group *g, struct cgf_error **err);
+
+/**
+ * Freezes a group as cgf_freeze does, with the same "timeout_ms" and "flags",
+ * for as long as this share or another one of anybody's is there.
+ *
+ * Returns 0, and in "out" the share, to be given back with cgf_hold_release; or
+ *
+ *     -ETIMEDOUT  another holder comes or goes and does not get on with it
+ *     others as cgf_freeze; the share has been given back then
+ */
+int cgf_hold(struct cgf_group *g,
+             int timeout_ms,
+             uint64_t flags,
+             struct cgf_hold **out,
+             struct cgf_error **err);
+
+/**
+ * Gives a share back, thaws the group if it was the last, and frees the share,
+ * whatever it returns. In a forked child it only frees: the share is the
+ * parent's.
+ *
+ * Returns 0, or
+ *
+ *     -EINVAL  NULL
+ *     -ETIMEDOUT  another holder comes or goes and does not get on with it,
+ *              or the kernel did not let go, within the hierarchy's deadline
+ *     -ENODEV  the group was removed
+ */
+int cgf_hold_release(struct cgf_hold *hold, struct cgf_error **err);
+
+/**
+ * Sends a signal to every process of the group and below, to each once (R5.1);
+ * 0 only checks that it could be sent.
+ *
+ * SIGKILL ends them all, those born meanwhile and those in frozen groups
+ * included. The call returns when they are dead (though perhaps not yet waited
+ * for), and leaves the freezer's state as it was (R5.2). Any other signal goes
+ * to the processes that are there when the call begins. The caller, if it is in
+ * the group, comes last.
+ *
+ * Returns 0, or
+ *
+ *     -EINVAL  no such signal, or the kernel's own root group
+ *     -EBUSY   some were not dead by the hierarchy's deadline:
+ *              cgf_error_blockers names them; or it is CHECKPOINTING
+ *     -EPERM   not permitted to signal one of them; the others were signalled
+ *     -EACCES  not permitted to kill in this group
+ *     -ENODEV  the group was removed
+ *     -ECHILD  in a forked child
+ */
+int cgf_kill(struct cgf_group *g, int signal, struct cgf_error **err);
+
+/**
+ * Reads a control file, such as "freezer.state", and returns the whole length
+ * of its text in bytes (R1.8). As much as "cap" allows is copied; a NUL follows
+ * if there is room, that is if the length is below "cap". "buf" may be NULL if
+ * "cap" is 0. Each call is one consistent answer; two calls may differ.
+ *
+ *     -EINVAL  NULL
+ *     -ENOENT  no such file, or its subsystem is not bound
+ *     -EACCES  it can only be written
+ *     -ENODEV  the group was removed
+ *     -ECHILD  in a forked child
+ *     others as the function that does the same
+ */
+ssize_t cgf_read(const struct cgf_group *g,
+                 const char *file,
+                 char *buf,
+                 size_t cap,
+                 struct cgf_error **err);
+
+/**
+ * Writes a control file, with or without a newline at the end (R1.8). Writing
+ * FROZEN to "freezer.state" asks and does not wait.
+ *
+ * Returns 0, or
+ *
+ *     -ENOENT  no such file, or its subsystem is not bound
+ *     -EACCES  it can only be read
+ *     -EINVAL  not what the file takes
+ *     -E2BIG   more than 4096 bytes
+ *     -ENODEV  the group was removed
+ *     -ECHILD  in a forked child
+ *     others as the function that does the same; nothing is half-done
+ */
+int cgf_write(struct cgf_group *g, const char *file, const char *text, struct cgf_error **err);
+
+/**
+ * Tries every backend, and says for each, one line and in the order in which
+ * backend=auto takes them, whether it works and where its hierarchies lie, or
+ * at which step the trial ended. Takes some milliseconds, makes a child process
+ * for each, and leaves nothing.
+ *
+ * Returns the length of the whole text in bytes; as much as "cap" allows is
+ * copied, with a NUL after it if the length is below "cap". The text is for
+ * people, its wording may change. Each call tries anew: offer 4096 bytes at
+ * once rather than ask for the length first. "buf" may be NULL if "cap" is 0.
+ *
+ *     -EINVAL  NULL with room in it
+ */
+ssize_t cgf_doctor(char *buf, size_t cap, struct cgf_error **err);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* CGF_H */

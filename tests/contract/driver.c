@@ -1,0 +1,306 @@
+/*
+ * The C surface's driver for the contract table: lines in, lines out.
+ * Everything here goes through cgf.h, as a runtime's own code would.
+ */
+#define _GNU_SOURCE
+#include <assert.h>
+#include <cgf.h>
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MOST = 64, ROOM = 1 << 20 };
+
+static struct cgf_hierarchy *hierarchy;
+static struct {
+	char *path;
+	struct cgf_group *group;
+} handles[MOST];
+
+static char *words[MOST];
+static int count;
+static char answer[ROOM];
+
+static bool has(const char *flag)
+{
+	for (int i = 2; i < count; i++)
+		if (strcmp(words[i], flag) == 0)
+			return true;
+	return false;
+}
+
+static void remember(const char *path, struct cgf_group *group)
+{
+	int place = 0;
+	while (handles[place].path && strcmp(handles[place].path, path) != 0)
+		place++;
+	assert(place < MOST);
+	cgf_group_free(handles[place].group);
+	free(handles[place].path);
+	handles[place].path = strdup(path);
+	handles[place].group = group;
+}
+
+static void forget_all(void)
+{
+	for (int i = 0; i < MOST; i++) {
+		cgf_group_free(handles[i].group);
+		free(handles[i].path);
+		handles[i].group = NULL;
+		handles[i].path = NULL;
+	}
+}
+
+static int open_group(struct cgf_group **group, struct cgf_error **err)
+{
+	for (int i = 0; i < MOST && handles[i].path; i++) {
+		if (strcmp(handles[i].path, words[1]) == 0) {
+			*group = handles[i].group;
+			return 0;
+		}
+	}
+	int result = cgf_group_open(hierarchy, words[1], group, err);
+	if (result == 0)
+		remember(words[1], *group);
+	return result;
+}
+
+static int count_descriptors(void)
+{
+	int found = 0;
+	DIR *directory = opendir("/proc/self/fd");
+	while (readdir(directory))
+		found++;
+	closedir(directory);
+	return found;
+}
+
+static int list(ssize_t (*get)(const struct cgf_group *, pid_t *, size_t, struct cgf_error **), struct cgf_group *group,
+		struct cgf_error **err)
+{
+	static pid_t ids[65536];
+	ssize_t total = get(group, ids, sizeof ids / sizeof ids[0], err);
+	size_t used = 0;
+	for (ssize_t i = 0; i < total; i++)
+		used += sprintf(answer + used, "%d ", ids[i]);
+	return total < 0 ? (int)total : 0;
+}
+
+/* A read into `answer`, as a string. */
+static int text(ssize_t length)
+{
+	if (length < 0)
+		return (int)length;
+	answer[length < ROOM - 1 ? length : ROOM - 1] = '\0';
+	return 0;
+}
+
+static int spawn(struct cgf_group *group, struct cgf_error **err)
+{
+	pid_t pid;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct cgf_spawn_fd streams[] = { { null, 0 }, { null, 1 } };
+	struct cgf_spawn_options options = { .size = sizeof options, .fds = streams, .fd_count = 2 };
+	words[count] = NULL;
+	int result = cgf_spawn_with(group, words[2], words + 2, NULL, &options, &pid, err);
+	close(null);
+	if (result == 0)
+		sprintf(answer, "%d", pid);
+	return result;
+}
+
+static int attach_gone(struct cgf_group *group, struct cgf_error **err)
+{
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(0);
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	waitpid(pid, NULL, 0);
+	int result = cgf_attach_pidfd(group, pidfd, 0, err);
+	close(pidfd);
+	return result;
+}
+
+static int with_group(struct cgf_group *group, struct cgf_error **err)
+{
+	const char *verb = words[0];
+	int number = count > 2 ? atoi(words[2]) : 0;
+	if (strcmp(verb, "remove") == 0)
+		return cgf_group_remove(group,
+					(has("kill") ? CGF_REMOVE_KILL : 0) | (has("recursive") ? CGF_REMOVE_RECURSIVE : 0), err);
+	if (strcmp(verb, "rename") == 0) {
+		struct cgf_group *renamed;
+		int result = cgf_group_rename(group, words[2], &renamed, err);
+		if (result == 0)
+			remember(words[2], renamed);
+		return result;
+	}
+	if (strcmp(verb, "groups") == 0) {
+		int result = text(cgf_group_list(group, answer, ROOM - 1, err));
+		for (char *end = answer; (end = strchr(end, '\n')); end++)
+			*end = ' ';
+		return result;
+	}
+	if (strcmp(verb, "attach") == 0)
+		return has("frozen") ? cgf_attach_with(group, number, CGF_ATTACH_FROZEN, err) : cgf_attach(group, number, err);
+	if (strcmp(verb, "attach_task") == 0)
+		return cgf_attach_task(group, number, err);
+	if (strcmp(verb, "attach_gone") == 0)
+		return attach_gone(group, err);
+	if (strcmp(verb, "spawn") == 0)
+		return spawn(group, err);
+	if (strcmp(verb, "procs") == 0)
+		return list(cgf_procs, group, err);
+	if (strcmp(verb, "tasks") == 0)
+		return list(cgf_tasks, group, err);
+	if (strcmp(verb, "freeze") == 0)
+		return cgf_freeze(group, number,
+				  (has("rollback") ? CGF_FREEZE_ROLLBACK : 0) | (has("with_caller") ? CGF_FREEZE_WITH_CALLER : 0),
+				  err);
+	if (strcmp(verb, "thaw") == 0)
+		return cgf_thaw(group, err);
+	if (strcmp(verb, "state") == 0) {
+		static const char *const names[] = { "THAWED", "FREEZING", "FROZEN", "CHECKPOINTING" };
+		int state = cgf_state(group, err);
+		if (state >= 0)
+			strcpy(answer, names[state]);
+		return state < 0 ? state : 0;
+	}
+	if (strcmp(verb, "kill") == 0)
+		return cgf_kill(group, number, err);
+	if (strcmp(verb, "read") == 0)
+		return text(cgf_read(group, words[2], answer, ROOM - 1, err));
+	if (strcmp(verb, "write") == 0)
+		return cgf_write(group, words[2], words[3], err);
+	fprintf(stderr, "no verb %s\n", verb);
+	abort();
+}
+
+static int act(struct cgf_error **err)
+{
+	const char *verb = words[0];
+	struct cgf_group *group = NULL;
+	int result = 0;
+	if (strcmp(verb, "hierarchy") == 0)
+		return cgf_hierarchy_open(words[1], words[2], &hierarchy, err);
+	if (strcmp(verb, "try_hierarchy") == 0) {
+		struct cgf_hierarchy *other;
+		result = cgf_hierarchy_open(words[1], count > 2 ? words[2] : NULL, &other, err);
+		if (result == 0)
+			cgf_hierarchy_free(other);
+		return result;
+	}
+	if (strcmp(verb, "fds") == 0) {
+		sprintf(answer, "%d", count_descriptors());
+		return 0;
+	}
+	if (strcmp(verb, "forget") == 0) {
+		forget_all();
+		return 0;
+	}
+	if (strcmp(verb, "unmount") == 0)
+		return cgf_hierarchy_unmount(hierarchy, err);
+	if (strcmp(verb, "group_of") == 0) {
+		result = cgf_group_of(hierarchy, atoi(words[1]), &group, err);
+		if (result == 0)
+			result = text(cgf_group_path(group, answer, ROOM - 1, err));
+		cgf_group_free(group);
+		return result;
+	}
+	if (strcmp(verb, "create") == 0) {
+		result = cgf_group_create(hierarchy, words[1], &group, err);
+		if (result == 0)
+			remember(words[1], group);
+		return result;
+	}
+	if (strcmp(verb, "open") == 0) {
+		result = cgf_group_open(hierarchy, words[1], &group, err);
+		if (result == 0)
+			remember(words[1], group);
+		return result;
+	}
+	result = open_group(&group, err);
+	return result < 0 ? result : with_group(group, err);
+}
+
+static void print_encoded(const char *text)
+{
+	for (; *text; text++) {
+		if (*text == '\n' || *text == '%')
+			printf("%%%02x", *text);
+		else
+			putchar(*text);
+	}
+}
+
+static void say(int result, struct cgf_error *error)
+{
+	if (result >= 0) {
+		printf("ok ");
+		print_encoded(answer);
+	} else {
+		static struct cgf_blocker blockers[2048];
+		/* The number returned, and the one in the object, are the same. */
+		assert(error && cgf_error_errno(error) == -result);
+		size_t found = cgf_error_blockers(error, blockers, sizeof blockers[0], 2048);
+		printf("error %d ", -result);
+		for (size_t i = 0; i < found && i < 2048; i++)
+			printf("%s%d:%d:%s", i ? "," : "", blockers[i].pid, blockers[i].tid,
+			       blockers[i].evidence == CGF_EVIDENCE_PROVED ? "proved" : "state");
+		printf("%s ", found ? "" : "-");
+		print_encoded(cgf_error_message(error));
+	}
+	putchar('\n');
+	fflush(stdout);
+	cgf_error_free(error);
+}
+
+/* "%0a" to the byte it stands for, in place. */
+static void decode(char *word)
+{
+	char *to = word;
+	for (char *from = word; *from; from++, to++) {
+		*to = *from;
+		if (from[0] == '%' && isxdigit(from[1]) && isxdigit(from[2])) {
+			char code[] = { from[1], from[2], '\0' };
+			*to = (char)strtol(code, NULL, 16);
+			from += 2;
+		}
+	}
+	*to = '\0';
+}
+
+int main(void)
+{
+	char *line = NULL;
+	size_t size = 0;
+	while (getline(&line, &size, stdin) > 0) {
+		struct cgf_error *error = NULL;
+		char *rest = line;
+		count = 0;
+		line[strcspn(line, "\n")] = '\0';
+		for (char *word; (word = strsep(&rest, " ")) && count < MOST - 1;) {
+			if (*word == '\0')
+				continue;
+			decode(word);
+			words[count++] = word;
+		}
+		words[count] = NULL;
+		answer[0] = '\0';
+		int result = act(&error);
+		say(result, error);
+	}
+	forget_all();
+	cgf_hierarchy_free(hierarchy);
+	free(line);
+	return 0;
+}

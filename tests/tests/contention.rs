@@ -1,0 +1,188 @@
+//! Several at once on one group: freezers, thawers, holders, removers.
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use cgf::{Group, Hierarchy, Options, State};
+use cgf_tests::backends::{Own, on_each, start};
+use cgf_tests::driver::{Driver, Surface};
+use cgf_tests::stage::{self, wait_for};
+
+/// How long the contenders contend; not a measure of anything.
+const ROUND: Duration = Duration::from_millis(700);
+
+fn freeze_and_thaw(group: &Group, until: Instant) -> Result<(), String> {
+    while Instant::now() < until {
+        match group.freeze(Duration::from_secs(10)) {
+            Ok(()) => {}
+            Err(error) if error.errno() == libc::ECANCELED => {}
+            Err(error) => return Err(format!("freeze: {error:?}")),
+        }
+        group.thaw().map_err(|error| format!("thaw: {error:?}"))?;
+    }
+    Ok(())
+}
+
+/// R3.2, R3.8: whoever freezes is frozen or told of the thaw; whoever thaws has
+/// thawed; and after the last thaw everything runs.
+#[test]
+fn two_threads_and_two_processes_freeze_and_thaw_one_group() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let group = own.0.create("contended").unwrap();
+        let pid = start(&group, &["spin"]);
+        let tree = start(&group, &["tree", "5"]);
+        let until = Instant::now() + ROUND;
+        let name = own.0.name().to_str().unwrap().to_owned();
+        std::thread::scope(|scope| {
+            let contenders = [
+                scope.spawn(|| freeze_and_thaw(&group, until)),
+                scope.spawn(|| freeze_and_thaw(&group, until)),
+                scope.spawn(|| other_process(&name, backend.name(), until)),
+                scope.spawn(|| other_process(&name, backend.name(), until)),
+            ];
+            for contender in contenders {
+                contender.join().unwrap().unwrap_or_else(|why| panic!("on {backend}: {why}"));
+            }
+        });
+        group.thaw().unwrap();
+        assert_eq!(group.state().unwrap(), State::Thawed, "{backend}");
+        let before = stage::cpu_time(pid).unwrap();
+        wait_for("the spinner to run", || (stage::cpu_time(pid)? > before).then_some(())).unwrap();
+        assert!(!"Tt".contains(stage::state_letter(tree).unwrap()), "the tree is stopped on {backend}");
+    });
+}
+
+fn other_process(name: &str, backend: &str, until: Instant) -> Result<(), String> {
+    let mut driver = Driver::start(Surface::Rust.command()?)?;
+    let said = |failure: cgf_tests::driver::Failure| format!("{}: {}", failure.errno, failure.message);
+    driver.ask(&["hierarchy", name, &format!("backend={backend}")]).map_err(said)?;
+    let mut contend = || {
+        while Instant::now() < until {
+            match driver.ask(&["freeze", "contended", "10000"]) {
+                Err(failure) if failure.errno != libc::ECANCELED => return Err(said(failure)),
+                _ => {}
+            }
+            driver.ask(&["thaw", "contended"]).map_err(said)?;
+        }
+        Ok(())
+    };
+    let done = contend();
+    driver.end();
+    done
+}
+
+/// The nested freeze: the last one out thaws, across threads; and not at all
+/// what was frozen before the first came.
+#[test]
+fn the_last_holder_thaws() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let group = own.0.create("held").unwrap();
+        start(&group, &["sleep"]);
+        let outer = group.hold(Duration::from_secs(5)).unwrap();
+        let inner = group.hold(Duration::from_secs(5)).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| group.hold(Duration::from_secs(5)).unwrap().give_back().unwrap());
+        });
+        assert_eq!(group.state().unwrap(), State::Frozen, "{backend}");
+        outer.give_back().unwrap();
+        assert_eq!(group.state().unwrap(), State::Frozen, "{backend}");
+        inner.give_back().unwrap();
+        assert_eq!(group.state().unwrap(), State::Thawed, "{backend}");
+
+        group.freeze(Duration::from_secs(5)).unwrap();
+        group.hold(Duration::from_secs(5)).unwrap().give_back().unwrap();
+        assert_eq!(group.state().unwrap(), State::Frozen, "it was frozen before, on {backend}");
+    });
+}
+
+/// A holder that is killed gives its share back; the next one out thaws.
+#[test]
+fn a_killed_holder_does_not_count() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let group = own.0.create("held").unwrap();
+        start(&group, &["sleep"]);
+        // SAFETY: the child of this threaded process allocates, which glibc's
+        // fork allows; it opens its own handles and then sleeps to be killed.
+        let holder = unsafe { libc::fork() };
+        if holder == 0 {
+            let options = Options::default().backend(backend);
+            let held = Hierarchy::open(own.0.name(), &options)
+                .and_then(|hierarchy| hierarchy.open_group("held"))
+                .and_then(|group| group.hold(Duration::from_secs(5)));
+            loop {
+                std::thread::sleep(Duration::from_secs(1));
+                std::hint::black_box(&held);
+            }
+        }
+        wait_for("the holder to freeze", || (group.state().ok()? == State::Frozen).then_some(())).unwrap();
+        // SAFETY: our own child, not yet waited for.
+        unsafe {
+            libc::kill(holder, libc::SIGKILL);
+            libc::waitpid(holder, std::ptr::null_mut(), 0);
+        }
+        assert_eq!(group.state().unwrap(), State::Frozen, "{backend}");
+        group.hold(Duration::from_secs(5)).unwrap().give_back().unwrap();
+        assert_eq!(group.state().unwrap(), State::Thawed, "{backend}");
+    });
+}
+
+/// R3.8: a freezer that is killed leaves a group that anybody can thaw.
+#[test]
+fn a_killed_freezer_leaves_nothing_stuck() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let group = own.0.create("left").unwrap();
+        let pid = start(&group, &["spin"]);
+        for delay in 0..20_u64 {
+            let mut freezer = Command::new(Surface::Rust.command().unwrap().get_program())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut lines = freezer.stdin.take().unwrap();
+            let name = own.0.name().display();
+            use std::io::Write as _;
+            write!(lines, "hierarchy {name} backend={backend}\nfreeze left 5000\n").unwrap();
+            lines.flush().unwrap();
+            std::thread::sleep(Duration::from_micros(300 * delay));
+            freezer.kill().unwrap();
+            freezer.wait().unwrap();
+            group.thaw().unwrap();
+            assert_eq!(group.state().unwrap(), State::Thawed, "{backend}");
+            let before = stage::cpu_time(pid).unwrap();
+            wait_for("the spinner to run", || (stage::cpu_time(pid)? > before).then_some(())).unwrap();
+        }
+    });
+}
+
+/// R1.3: two who make and remove one group in a loop get the documented errors.
+#[test]
+fn two_make_and_remove_one_group() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let until = Instant::now() + ROUND;
+        let failed = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while Instant::now() < until && !failed.load(Ordering::Relaxed) {
+                        let made = own.0.create("brief").and_then(|group| group.remove());
+                        match made {
+                            Err(error) if !matches!(error.errno(), libc::EEXIST | libc::ENODEV | libc::ENOENT) => {
+                                failed.store(true, Ordering::Relaxed);
+                                eprintln!("on {backend}: {error:?}");
+                            }
+                            _ => {}
+                        }
+                    }
+                });
+            }
+        });
+        assert!(!failed.load(Ordering::Relaxed));
+        assert!(own.0.groups().unwrap().is_empty());
+    });
+}
