@@ -11,7 +11,7 @@
  * need not: checking who calls, recording what was done, confining paths.
  */
 #define _GNU_SOURCE
-#include <errno.h>
+#include <err.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <poll.h>
@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <stdnoreturn.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -31,17 +32,11 @@
 static const char *self;
 static int dir;
 
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
 /* A call that must not fail. */
 static int must(int result, const char *what)
 {
 	if (result < 0)
-		die(what);
+		err(1, "%s", what);
 	return result;
 }
 
@@ -82,26 +77,21 @@ static bool shows(int fd, const char *word)
 	return strstr(text, word);
 }
 
-/* The start of an unlimited wait; see "short timer" in cgroup_events(). */
-static void await_event(int events, int *patience)
-{
-	struct pollfd change = { .fd = events, .events = POLLPRI };
-
-	must(poll(&change, 1, *patience), "poll");
-	*patience = *patience < 64 ? 2 * *patience : 64;
-}
-
-/* cgroup version 2. Events are limited in rate and may come late: a short timer
- * besides. */
+/* cgroup version 2 tells of a change by POLLPRI; but it limits how often, so that
+ * the word may come late: each wait is short at first. */
 static void cgroup2(bool freeze)
 {
-	int events, patience = 1;
+	struct pollfd change = { .events = POLLPRI };
+	int milliseconds = 1;
 
 	write_file("cgroup.freeze", freeze ? "1" : "0");
-	events = open_file("cgroup.events", O_RDONLY);
-	while (!shows(events, freeze ? "frozen 1" : "frozen 0"))
-		await_event(events, &patience);
-	close(events);
+	change.fd = open_file("cgroup.events", O_RDONLY);
+	while (!shows(change.fd, freeze ? "frozen 1" : "frozen 0")) {
+		must(poll(&change, 1, milliseconds), "poll");
+		if (milliseconds < 64)
+			milliseconds *= 2;
+	}
+	close(change.fd);
 }
 
 /* cgroup version 1, which gives no notice: look until it shows. */
@@ -154,7 +144,7 @@ static char look(const struct member *member)
 	for (int field = 3; field < 22; field++)
 		at = strchr(at, ' ') + 1;
 	if (strtoull(at, NULL, 10) != member->started)
-		die("a member has gone");
+		errx(1, "process %d has gone", member->pid);
 	return letter;
 }
 
@@ -167,7 +157,7 @@ static void list_children(const struct member *member)
 	read_proc("/proc/%d/task/%d/children", member->pid, text, sizeof(text));
 	for (long child; (child = strtol(at, &end, 10)) != 0; at = end)
 		if (!known[child])
-			die("a new child");
+			errx(1, "process %ld is not in the record", child);
 }
 
 static void send_to(const struct member *member, int sig)
@@ -216,7 +206,7 @@ static void learn_members(const char *path)
 	char line[128];
 
 	if (!file)
-		die(path);
+		err(1, "%s", path);
 	for (count = 0; count < MOST && fgets(line, sizeof(line), file); ) {
 		struct member *member = &members[count];
 
@@ -265,7 +255,7 @@ static int64_t start(enum way way)
 	close(go[1]);
 	must(waitpid(pid, &status, 0), "waitpid");
 	if (status != 0)
-		die("the program failed");
+		errx(1, "the program did not start");
 	return took;
 }
 
@@ -305,7 +295,7 @@ static int64_t state(const char *name)
 	return (now() - begun) / 100;
 }
 
-static int tasks(int number)
+static noreturn void tasks(int number)
 {
 	/* Also if whoever measures is killed; a frozen one dies after the thaw. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -371,7 +361,7 @@ int main(int argc, char **argv)
 	if (argc == 2 && strcmp(argv[1], "pause") == 0)
 		return pause();
 	if (argc == 3 && strcmp(argv[1], "tasks") == 0)
-		return tasks(atoi(argv[2]));
+		tasks(atoi(argv[2]));
 	if (argc != 4) {
 		fprintf(stderr, "usage: bare tasks N | exit | pause | BACKEND DIRECTORY RECORD\n");
 		return 2;

@@ -74,7 +74,7 @@ int main(int argc, char *argv[])
 		in_child(group, hold, error);
 		_exit(0);
 	}
-	CHECK(t_wait(pid) == 0);
+	t_wait_part(pid);
 	cgf_error_free(error);
 
 	/* The child gave nothing back and ended nothing. */

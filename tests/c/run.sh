@@ -20,7 +20,7 @@ for program; do
             timeout --kill-after=5 $((seconds + 10)) ${CGF_UNDER:-} "$program" >"$output" 2>&1
         case $? in
         0) passed=$((passed + 1)) ;;
-        77) skipped=$((skipped + 1)) && echo "skip  $program $backend: $(tail -n 1 "$output")" ;;
+        77) skipped=$((skipped + 1)) && echo "skip  $program $backend: $(grep -v '^[-=]' "$output" | tail -n 1)" ;;
         124 | 137) failed=$((failed + 1)) && echo "FAIL  $program $backend: no end after $((seconds + 10)) s" ;;
         *) failed=$((failed + 1)) && echo "FAIL  $program $backend:" && sed 's/^/      /' "$output" ;;
         esac

@@ -261,6 +261,16 @@ static T_UNUSED int t_wait(pid_t pid)
 	return status;
 }
 
+/* A forked part of the test, which may skip it. */
+static T_UNUSED void t_wait_part(pid_t pid)
+{
+	int status = t_wait(pid);
+
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		exit(77);
+	CHECK(status == 0);
+}
+
 static T_UNUSED void t_reap_killed(pid_t pid)
 {
 	int status = t_wait(pid);
