@@ -72,7 +72,8 @@ fn try_out(hierarchy: &Hierarchy) -> Result<()> {
 }
 
 fn try_group(group: &Group) -> Result<()> {
-    let child = group.create_process(&Plan::nothing()).map_err(|error| error.context("starting a process in the group"))?;
+    let child =
+        group.create_process(&Plan::nothing()).map_err(|error| error.context("starting a process in the group"))?;
     group.freeze(STEP).map_err(|error| error.context("freezing the group"))?;
     let state = group.state()?;
     if state != State::Frozen {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use crate::attribute;
-use crate::deadline::{Deadline, Wait};
+use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::subsystems::freezer::FreezeOptions;
@@ -54,26 +54,20 @@ impl Group {
     /// been given back; ETIMEDOUT: another holder comes or goes and does not get
     /// on with it before the deadline.
     pub fn hold(&self, deadline: impl Into<Deadline>) -> Result<Hold> {
-        self.hold_with(deadline, FreezeOptions::within)
+        self.hold_with(FreezeOptions::within(deadline))
     }
 
-    /// The same, where `options` makes the options of the freeze from the
-    /// deadline that is left.
+    /// The same, with more to say about the freeze.
     ///
     /// # Errors
     ///
     /// As [`hold`](Group::hold).
-    pub fn hold_with<'a>(
-        &self,
-        deadline: impl Into<Deadline>,
-        options: impl FnOnce(Deadline) -> FreezeOptions<'a>,
-    ) -> Result<Hold> {
-        let deadline = deadline.into();
+    pub fn hold_with(&self, mut options: FreezeOptions<'_>) -> Result<Hold> {
         let backend = self.backend()?;
         let file = self.node().dir.open_file(backend.freeze_file(), OFlags::RDWR);
         let file = file.map_err(|errno| self.node().failed(errno, "opening the freeze file"))?;
         {
-            let _door = Door::enter(self, &file, deadline)?;
+            let _door = Door::enter(self, &file, &mut options.wait())?;
             // With nobody inside, what is recorded is what holders who were
             // killed found, and so is the state that they left: it stands.
             if !self.locked(&file)? && attribute::get(self.node(), BEFORE)?.is_none() {
@@ -84,7 +78,7 @@ impl Group {
             inside.map_err(|errno| self.node().failed(errno, "locking the freeze file"))?;
         }
         let hold = Hold { group: self.clone(), file, origin: Origin::here(), given_back: false };
-        match self.freeze_with(options(deadline)) {
+        match self.freeze_with(options) {
             Ok(()) => Ok(hold),
             Err(error) => {
                 hold.give_back()?;
@@ -117,7 +111,7 @@ impl Hold {
         }
         self.given_back = true;
         let group = &self.group;
-        let _door = Door::enter(group, &self.file, group.hierarchy().deadline())?;
+        let _door = Door::enter(group, &self.file, &mut Wait::until(group.hierarchy().deadline()))?;
         // Unlocked and not just closed: a forked child has a copy of the
         // descriptor, and must not keep up what its parent gave back.
         lock::unlock(&self.file, INSIDE).map_err(|errno| group.node().failed(errno, "unlocking the freeze file"))?;
@@ -143,20 +137,26 @@ struct Door<'a> {
 }
 
 impl<'a> Door<'a> {
-    fn enter(group: &Group, file: &'a File, deadline: Deadline) -> Result<Door<'a>> {
+    fn enter(group: &Group, file: &'a File, wait: &mut Wait<'_>) -> Result<Door<'a>> {
         // A deadline of zero still leaves a moment to the one in the door.
         let least = Deadline::after(Duration::from_millis(100));
-        let deadline = if deadline.asks_once() { least } else { deadline };
-        let mut wait = Wait::until(deadline);
         loop {
             match lock::try_lock(file, DOOR, Mode::Write) {
                 Ok(true) => return Ok(Door { file }),
                 Ok(false) => {}
                 Err(errno) => return Err(group.node().failed(errno, "locking the freeze file")),
             }
-            if wait.pause(Duration::from_millis(1)).is_err() {
-                let why = format!("another holder of {group} has stood in the door for too long");
-                return Err(Error::new(libc::ETIMEDOUT, why));
+            let pause = Duration::from_millis(1);
+            match wait.pause(pause) {
+                Ok(()) => {}
+                Err(Ended::Passed) if !least.passed() => std::thread::sleep(pause),
+                Err(Ended::Passed) => {
+                    let why = format!("another holder of {group} has stood in the door for too long");
+                    return Err(Error::new(libc::ETIMEDOUT, why));
+                }
+                Err(Ended::Interrupted) => {
+                    return Err(Error::new(libc::EINTR, format!("the wait to hold {group} was interrupted")));
+                }
             }
         }
     }

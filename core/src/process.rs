@@ -169,11 +169,6 @@ pub(crate) fn threads(pid: i32) -> sys::Result<Vec<i32>> {
     numbers_in(&format!("/proc/{pid}/task"))
 }
 
-/// Every process that our `/proc` shows, sorted.
-pub(crate) fn all() -> sys::Result<Vec<i32>> {
-    numbers_in("/proc")
-}
-
 /// The process that a thread belongs to. ESRCH: there is no such thread.
 pub(crate) fn process_of(tid: i32) -> sys::Result<i32> {
     let status = read(&format!("/proc/{tid}/status"))?;

@@ -155,7 +155,10 @@ impl Spawn {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
         let is_number = |number: RawFd| u64::try_from(number).is_ok_and(|number| number + 1 < limit);
         if let Some((_, number)) = self.fds.iter().find(|(_, number)| !is_number(*number)) {
-            return Err(Error::new(libc::EBADF, format!("{number} cannot be a descriptor's number here (RLIMIT_NOFILE)")));
+            return Err(Error::new(
+                libc::EBADF,
+                format!("{number} cannot be a descriptor's number here (RLIMIT_NOFILE)"),
+            ));
         }
         Ok(Plan {
             candidates,

@@ -61,8 +61,7 @@ pub unsafe extern "C" fn cgf_freeze(
     unsafe {
         guard(err, || {
             let group = object(g, "g")?;
-            check(flags)?;
-            group.0.freeze_with(options(Deadline::from_millis(timeout_ms), flags))?;
+            group.0.freeze_with(options(Deadline::from_millis(timeout_ms), flags)?)?;
             Ok(0)
         })
     }
@@ -104,12 +103,9 @@ pub unsafe extern "C" fn cgf_state(g: *const cgf_group, err: *mut *mut cgf_error
     unsafe { guard(err, || Ok(object(g, "g")?.0.state()? as c_int)) }
 }
 
-pub(crate) fn check(flags: u64) -> Result<()> {
-    check_flags(flags, CGF_FREEZE_ROLLBACK | CGF_FREEZE_WITH_CALLER)
-}
-
-pub(crate) fn options<'a>(deadline: Deadline, flags: u64) -> FreezeOptions<'a> {
-    FreezeOptions::within(deadline)
+pub(crate) fn options<'a>(deadline: Deadline, flags: u64) -> Result<FreezeOptions<'a>> {
+    check_flags(flags, CGF_FREEZE_ROLLBACK | CGF_FREEZE_WITH_CALLER)?;
+    Ok(FreezeOptions::within(deadline)
         .rollback(flags & CGF_FREEZE_ROLLBACK != 0)
-        .with_caller(flags & CGF_FREEZE_WITH_CALLER != 0)
+        .with_caller(flags & CGF_FREEZE_WITH_CALLER != 0))
 }

@@ -5,7 +5,7 @@ use libc::c_int;
 
 use crate::arguments::{Out, null, object};
 use crate::error::cgf_error;
-use crate::freezer::{check, options};
+use crate::freezer::options;
 use crate::group::cgf_group;
 use crate::guard::guard;
 
@@ -40,9 +40,8 @@ pub unsafe extern "C" fn cgf_hold(
     unsafe {
         guard(err, || {
             let (group, out) = (object(g, "g")?, Out::new(out, "out")?);
-            let deadline = Deadline::from_millis(timeout_ms);
-            check(flags)?;
-            out.put_new(cgf_hold { hold: group.0.hold_with(deadline, |left| options(left, flags))? });
+            let options = options(Deadline::from_millis(timeout_ms), flags)?;
+            out.put_new(cgf_hold { hold: group.0.hold_with(options)? });
             Ok(0)
         })
     }

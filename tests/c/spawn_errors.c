@@ -3,10 +3,11 @@
 
 static void refused(int expected, struct cgf_group *group, const char *file)
 {
-	char *argv[] = { "program", NULL };
+	/* A directory in PATH that is closed to us would be another errno. */
+	char *argv[] = { "program", NULL }, *envp[] = { "PATH=/usr/bin:/bin", NULL };
 	pid_t pid = 7;
 
-	FAILS(expected, cgf_spawn(group, file, argv, NULL, &pid, &err));
+	FAILS(expected, cgf_spawn(group, file, argv, envp, &pid, &err));
 	CHECK(pid == 7);
 }
 

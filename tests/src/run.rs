@@ -242,20 +242,31 @@ impl Play {
                 return holds(if all { Ok(()) } else { Err(format!("{:?}", self.last.blockers)) });
             }
             "grows" | "constant" => {
-                let look = |driver: &mut Driver| driver.ask(&["read", word(1), "freezer.frozen_usec"]).map_err(|failure| failure.message);
+                let look = |driver: &mut Driver| {
+                    driver.ask(&["read", word(1), "freezer.frozen_usec"]).map_err(|failure| failure.message)
+                };
                 let before = look(&mut self.driver)?;
                 std::thread::sleep(Duration::from_millis(5));
                 let after = look(&mut self.driver)?;
                 let grew = before != after;
-                return holds(if grew == (word(0) == "grows") { Ok(()) } else { Err(format!("{} then {}", before.trim(), after.trim())) });
+                return holds(if grew == (word(0) == "grows") {
+                    Ok(())
+                } else {
+                    Err(format!("{} then {}", before.trim(), after.trim()))
+                });
             }
             "longer" => {
-                let mut look = |group| self.driver.ask(&["read", group, "freezer.frozen_usec"]).map_err(|failure| failure.message);
+                let mut look =
+                    |group| self.driver.ask(&["read", group, "freezer.frozen_usec"]).map_err(|failure| failure.message);
                 // The shorter is read first, for both may be growing.
                 let short = look(word(2))?;
                 let long = look(word(1))?;
                 let usec = |text: &str| text.trim().parse::<u64>().unwrap_or(0);
-                return holds(if usec(&long) > usec(&short) { Ok(()) } else { Err(format!("{} and {}", long.trim(), short.trim())) });
+                return holds(if usec(&long) > usec(&short) {
+                    Ok(())
+                } else {
+                    Err(format!("{} and {}", long.trim(), short.trim()))
+                });
             }
             _ => self.driver.ask(words),
         })
@@ -385,14 +396,20 @@ impl Play {
 
     /// In an expected answer, an actor's name in braces is its number.
     fn named(&self, text: &str) -> String {
-        self.actors.iter().fold(text.to_owned(), |text, (name, pid)| text.replace(&format!("{{{name}}}"), &pid.to_string()))
+        self.actors
+            .iter()
+            .fold(text.to_owned(), |text, (name, pid)| text.replace(&format!("{{{name}}}"), &pid.to_string()))
     }
 
     fn holds_no_descriptors(&mut self) -> Result<(), String> {
         let said = |failure: Failure| failure.message;
         self.driver.ask(&["forget"]).map_err(said)?;
         let now = self.driver.ask(&["fds"]).map_err(said)?;
-        if now == self.descriptors { Ok(()) } else { Err(format!("{now} descriptors are open, {} before", self.descriptors)) }
+        if now == self.descriptors {
+            Ok(())
+        } else {
+            Err(format!("{now} descriptors are open, {} before", self.descriptors))
+        }
     }
 
     /// Ends everybody and everything of the case, and says what would not go.

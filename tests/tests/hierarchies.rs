@@ -112,7 +112,14 @@ fn the_kernels_own_root_is_left_alone() {
         let kernel = Hierarchy::adopt(&mount, &Options::default()).unwrap();
         assert_eq!(kernel.root().state().unwrap(), State::Thawed);
         assert_eq!(kernel.root().kill(0).unwrap_err().errno(), libc::EINVAL);
-        assert_eq!(kernel.root().freeze_with(cgf::FreezeOptions::within(Duration::ZERO).with_caller(true)).unwrap_err().errno(), libc::EINVAL);
+        assert_eq!(
+            kernel
+                .root()
+                .freeze_with(cgf::FreezeOptions::within(Duration::ZERO).with_caller(true))
+                .unwrap_err()
+                .errno(),
+            libc::EINVAL
+        );
     });
 }
 
@@ -153,11 +160,13 @@ fn an_ordinary_user_works_in_a_delegated_directory() {
         command.uid(NOBODY).gid(NOBODY).current_dir("/");
         let mut driver = Driver::start(command).unwrap();
         own.0.open_group("delegated/init").unwrap().attach(driver.pid()).unwrap();
-        let errno = |answer: Result<String, cgf_tests::driver::Failure>| answer.err().map_or(0, |failure| failure.errno);
+        let errno =
+            |answer: Result<String, cgf_tests::driver::Failure>| answer.err().map_or(0, |failure| failure.errno);
 
         driver.ask(&["hierarchy", "mine", &format!("root={}", directory.display())]).unwrap();
         driver.ask(&["create", "job/1"]).unwrap();
-        let pid: i32 = driver.ask(&["spawn", "job/1", &actor.display().to_string(), "spin"]).unwrap().trim().parse().unwrap();
+        let pid: i32 =
+            driver.ask(&["spawn", "job/1", &actor.display().to_string(), "spin"]).unwrap().trim().parse().unwrap();
         stage::wait_until_ready(pid).unwrap();
         driver.ask(&["freeze", "job", "5000"]).unwrap();
         assert_eq!(driver.ask(&["state", "job/1"]).unwrap(), "FROZEN");

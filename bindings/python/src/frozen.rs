@@ -41,9 +41,8 @@ impl Frozen {
     fn __enter__(&self, py: Python<'_>) -> PyResult<Py<Group>> {
         let group = &self.group.get().group;
         let deadline = self.timeout.begin();
-        let hold = freeze_heeding_them(py, |meanwhile| {
-            group.hold_with(deadline, |left| FreezeOptions::within(left).meanwhile(meanwhile))
-        })?;
+        let hold =
+            freeze_heeding_them(py, |meanwhile| group.hold_with(FreezeOptions::within(deadline).meanwhile(meanwhile)))?;
         self.push(hold);
         Ok(self.group.clone_ref(py))
     }

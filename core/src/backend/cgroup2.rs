@@ -206,8 +206,9 @@ impl Backend for Cgroup2 {
         let events = self.events(group)?;
         let mut patience = Patience::new();
         let outcome = loop {
+            let children = group.every_child()?;
             let says_frozen = says(&events, FROZEN).map_err(failed)?;
-            let frozen = says_frozen && self.is_frozen_throughout(group)?;
+            let frozen = says_frozen && self.are_frozen_throughout(group, &children)?;
             // Looked at after the events: a thaw between the two looks would
             // otherwise be taken for our success.
             if !asked(&freeze).map_err(failed)? {
@@ -311,16 +312,20 @@ impl Cgroup2 {
     /// of others, each child is asked and the own tasks are looked at.
     fn is_frozen_throughout(&self, group: &Node) -> Result<bool> {
         let children = group.every_child()?;
-        if children.is_empty() {
-            let events = self.events(group)?;
-            return says(&events, FROZEN).map_err(|errno| group.failed(errno, "reading cgroup.events"));
-        }
-        for child in &children {
+        let events = self.events(group)?;
+        let says_frozen = says(&events, FROZEN).map_err(|errno| group.failed(errno, "reading cgroup.events"))?;
+        Ok(says_frozen && self.are_frozen_throughout(group, &children)?)
+    }
+
+    /// The rest of it, for a group that says `frozen 1` and had these children
+    /// when it was asked.
+    fn are_frozen_throughout(&self, group: &Node, children: &[Node]) -> Result<bool> {
+        for child in children {
             if !self.is_frozen_throughout(child)? {
                 return Ok(false);
             }
         }
-        Ok(suspects(self, group, QUIET_IN)?.is_empty())
+        Ok(children.is_empty() || suspects(self, group, QUIET_IN)?.is_empty())
     }
 
     /// Has the kernel count a group's own frozen tasks again.

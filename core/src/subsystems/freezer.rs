@@ -95,6 +95,14 @@ impl<'a> FreezeOptions<'a> {
         self.meanwhile = Some(meanwhile);
         self
     }
+
+    /// A wait for something that comes before the freeze, within its time.
+    pub(crate) fn wait(&mut self) -> Wait<'_> {
+        match &mut self.meanwhile {
+            Some(meanwhile) => Wait::with(self.deadline, Some(&mut **meanwhile)),
+            None => Wait::until(self.deadline),
+        }
+    }
 }
 
 /// How much longer than its deadline a freeze may take to name who blocks.

@@ -147,11 +147,6 @@ impl Dir {
         rustix::fs::fstat(&self.fd).map(|stat| (stat.st_dev, stat.st_ino))
     }
 
-    /// Permission bits of a file in here, as the kernel judges them for us.
-    pub(crate) fn may_write(&self, name: &str) -> bool {
-        rustix::fs::accessat(&self.fd, name, rustix::fs::Access::WRITE_OK, AtFlags::EACCESS).is_ok()
-    }
-
     /// Where the directory lies now; for messages and `/proc/PID/cgroup`.
     pub(crate) fn location(&self) -> Result<PathBuf> {
         let link = format!("/proc/self/fd/{}", self.fd.as_raw_fd());

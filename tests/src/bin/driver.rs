@@ -31,7 +31,8 @@ struct Driver {
 
 impl Driver {
     fn answer(&mut self, words: &[Vec<u8>]) -> Result<String> {
-        let text = |index: usize| String::from_utf8_lossy(words.get(index).map_or(&b""[..], Vec::as_slice)).into_owned();
+        let text =
+            |index: usize| String::from_utf8_lossy(words.get(index).map_or(&b""[..], Vec::as_slice)).into_owned();
         let number = |index: usize| text(index).parse::<i32>().unwrap_or(i32::MIN);
         let has = |flag: &str| words.iter().skip(2).any(|word| word == flag.as_bytes());
         let path = words.get(1).cloned().unwrap_or_default();
@@ -41,14 +42,18 @@ impl Driver {
                 self.hierarchy = Some(Hierarchy::open(text(1), &Options::parse(text(2))?)?);
                 return done(());
             }
-            "try_hierarchy" => return {
-                let _: () = drop(Hierarchy::open(text(1), &Options::parse(text(2))?)?);
-                done(())
-            },
-            "forget" => return {
-                self.groups.clear();
-                done(())
-            },
+            "try_hierarchy" => {
+                return {
+                    let _: () = drop(Hierarchy::open(text(1), &Options::parse(text(2))?)?);
+                    done(())
+                };
+            }
+            "forget" => {
+                return {
+                    self.groups.clear();
+                    done(())
+                };
+            }
             "fds" => return Ok(std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count).to_string()),
             _ => {}
         }
@@ -95,7 +100,10 @@ impl Driver {
             "spawn" => {
                 let args = words[3..].iter().map(|word| std::ffi::OsStr::from_bytes(word).to_owned());
                 let null = std::fs::File::open("/dev/null").map_err(|_| unreachable!("no /dev/null"))?;
-                let spawn = Spawn::new(text(2)).args(args).fd(null, 0).fd(std::io::stderr().as_fd().try_clone_to_owned().map_err(|_| unreachable!())?, 1);
+                let spawn = Spawn::new(text(2))
+                    .args(args)
+                    .fd(null, 0)
+                    .fd(std::io::stderr().as_fd().try_clone_to_owned().map_err(|_| unreachable!())?, 1);
                 Ok(group.spawn(spawn)?.pid().to_string())
             }
             "procs" => Ok(list(group.procs()?)),
@@ -124,8 +132,11 @@ fn list(ids: Vec<i32>) -> String {
 
 fn blockers(error: &Error) -> String {
     let evidence = |found| if found == cgf::Evidence::Proved { "proved" } else { "state" };
-    let all: Vec<String> =
-        error.blockers().iter().map(|found| format!("{}:{}:{}", found.pid, found.tid, evidence(found.evidence))).collect();
+    let all: Vec<String> = error
+        .blockers()
+        .iter()
+        .map(|found| format!("{}:{}:{}", found.pid, found.tid, evidence(found.evidence)))
+        .collect();
     if all.is_empty() { "-".into() } else { all.join(",") }
 }
 
