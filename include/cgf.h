@@ -325,7 +325,7 @@ void cgf_error_free(struct cgf_error *e);
  *
  *     -EINVAL  no name for a hierarchy; an unknown option, an empty or a
  *              repeated token, a value that is none; root= is no cgroup of
- *              the chosen backend
+ *              the chosen backend, or a group of an embedded hierarchy
  *     -ENOENT  an unknown subsystem, or no directory root=
  *     -EBUSY   it exists with other subsystems, or in another system; or a
  *              subsystem is bound to another hierarchy of the same system
@@ -336,6 +336,33 @@ int cgf_hierarchy_open(const char *name,
                        const char *options,
                        struct cgf_hierarchy **out,
                        struct cgf_error **err);
+
+/**
+ * Opens the hierarchy "name" where it is, with options as cgf_hierarchy_open,
+ * and makes nothing.
+ *
+ *     -ENOENT  there is none of that name, or not on the chosen backend
+ *     others as cgf_hierarchy_open
+ */
+int cgf_hierarchy_open_existing(const char *name,
+                                const char *options,
+                                struct cgf_hierarchy **out,
+                                struct cgf_error **err);
+
+/**
+ * Opens the group that a process is in as the root of a hierarchy, whoever made
+ * it: a container of runc, crun, LXC or systemd. The first of cgroup v2 and v1
+ * where that is not the kernel's own root. "options" as cgf_hierarchy_open.
+ *
+ * Returns 0, and a handle in "out" to be freed with cgf_hierarchy_free; or
+ *
+ *     -ESRCH   no such process, or it is in no group but the kernel's root
+ *     others as cgf_hierarchy_open
+ */
+int cgf_hierarchy_of(pid_t pid,
+                     const char *options,
+                     struct cgf_hierarchy **out,
+                     struct cgf_error **err);
 
 /**
  * Which backend carries the hierarchy: "cgroup2", "cgroup1" or "embedded". The

@@ -55,6 +55,17 @@ static void nap(int microseconds)
 	nanosleep(&t, NULL);
 }
 
+/* A nap, and then a moment of work: see napped() in freeze.rs. */
+static int64_t napped(int microseconds)
+{
+	int64_t woken;
+
+	nap(microseconds);
+	for (woken = now(); now() - woken < 500000; )
+		;
+	return now();
+}
+
 static int open_file(const char *name, int flags)
 {
 	return must(openat(dir, name, flags | O_CLOEXEC), name);
@@ -270,8 +281,7 @@ static int64_t attach(int nap_before)
 		pause();
 		_exit(0);
 	}
-	nap(nap_before);
-	begun = now();
+	begun = napped(nap_before);
 	snprintf(id, sizeof(id), "%d", pid);
 	write_file("cgroup.procs", id);
 	took = now() - begun;
@@ -327,12 +337,10 @@ static int obey(const char *backend, const char *record)
 	while (scanf("%31s %d", word, &microseconds) == 2) {
 		int64_t took = -1, begun;
 
-		/* The nap is on this side, as the other has its own: both begin as
-		 * somebody who has just woken up. */
+		/* The nap is on this side, as the other has its own. */
 		if (change == embedded)
 			learn_members(record);
-		nap(microseconds);
-		begun = now();
+		begun = napped(microseconds);
 		if (strcmp(word, "freeze") == 0 || strcmp(word, "thaw") == 0) {
 			change(word[0] == 'f');
 			took = now() - begun;

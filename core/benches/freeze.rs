@@ -30,6 +30,9 @@ const STARTS: usize = 61;
 /// Rounds of a hundred looks at the state each.
 const LOOKS: usize = 41;
 
+/// How long a CPU is kept busy before something is measured on it.
+const AWAKE: Duration = Duration::from_micros(500);
+
 /// No wait of a benchmark is meant to reach it.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -255,8 +258,14 @@ fn looks(group: &Group, bare: &mut Bare) -> Result<[Times; 1]> {
     alternate(LOOKS, &mut || Ok([bare.ask("state", nap)?]), &mut cgf)
 }
 
+/// A nap, and then a moment of work: what is measured begins on a CPU that is
+/// awake, as that of a caller who does something is.
 fn napped(nap: Duration) -> Instant {
     std::thread::sleep(nap);
+    let woken = Instant::now();
+    while woken.elapsed() < AWAKE {
+        std::hint::spin_loop();
+    }
     Instant::now()
 }
 
@@ -290,7 +299,7 @@ impl Bare {
     /// Has it nap and then do one thing; how long that took.
     fn ask(&mut self, what: &str, nap: Duration) -> Result<Duration> {
         let orders = self.orders.as_mut().ok_or("no standard input")?;
-        writeln!(orders, "{what} {}", nap.as_micros())?;
+        orders.write_all(format!("{what} {}\n", nap.as_micros()).as_bytes())?;
         let mut answer = String::new();
         self.answers.read_line(&mut answer)?;
         let nanoseconds = answer.trim().parse().map_err(|_| format!("bare.c failed at: {what}"))?;

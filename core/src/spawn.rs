@@ -202,6 +202,7 @@ impl Spawn {
 pub struct Child {
     pid: i32,
     pidfd: OwnedFd,
+    group: Group,
 }
 
 impl Child {
@@ -212,6 +213,10 @@ impl Child {
 
     /// Waits for its end; `None`: it had not ended by the deadline.
     ///
+    /// On the embedded backend, what it leaves behind is found by it, dead as it
+    /// is, and so looked for first. Who waits by other means calls
+    /// [`Group::procs`] before.
+    ///
     /// # Errors
     ///
     /// ECHILD: somebody else waited for it, or it is not ours any more.
@@ -219,6 +224,10 @@ impl Child {
         let failed = |errno: Errno| Error::os(errno, format_args!("waiting for process {}", self.pid));
         if !spawn::wait_readable(self.pidfd.as_fd(), deadline.into()).map_err(failed)? {
             return Ok(None);
+        }
+        if self.group.hierarchy().backend_kind() == BackendKind::Embedded {
+            // A look records whom it finds. A group that was removed has nobody.
+            let _ = self.group.procs();
         }
         let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         let status = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), how).map_err(failed)?;
@@ -283,7 +292,7 @@ impl Group {
             started = waiting.start(deadline);
         }
         match started {
-            Ok(pidfd) => Ok(Child { pid, pidfd }),
+            Ok(pidfd) => Ok(Child { pid, pidfd, group: self.clone() }),
             Err(NotStarted::Stillborn) => {
                 let why = format!("{} was killed before it could start in {self}", program.display());
                 Err(Error::new(libc::ECANCELED, why))

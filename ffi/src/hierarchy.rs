@@ -3,11 +3,11 @@
 use std::os::unix::ffi::OsStrExt;
 
 use cgf_core::{Hierarchy, Options};
-use libc::{c_char, c_int, ssize_t};
+use libc::{c_char, c_int, pid_t, ssize_t};
 
-use crate::arguments::{Buffer, Out, bytes, object, os_str};
+use crate::arguments::{Buffer, Out, object, os_str};
 use crate::error::cgf_error;
-use crate::guard::{Failure, free, guard};
+use crate::guard::{free, guard};
 
 /// A tree of groups with subsystems bound to it.
 pub struct cgf_hierarchy(pub(crate) Hierarchy);
@@ -35,7 +35,7 @@ pub struct cgf_hierarchy(pub(crate) Hierarchy);
 ///
 ///     -EINVAL  no name for a hierarchy; an unknown option, an empty or a
 ///              repeated token, a value that is none; root= is no cgroup of
-///              the chosen backend
+///              the chosen backend, or a group of an embedded hierarchy
 ///     -ENOENT  an unknown subsystem, or no directory root=
 ///     -EBUSY   it exists with other subsystems, or in another system; or a
 ///              subsystem is bound to another hierarchy of the same system
@@ -51,9 +51,55 @@ pub unsafe extern "C" fn cgf_hierarchy_open(
     // SAFETY: pointers are NULL or as the header asks, for the whole call.
     unsafe {
         guard(err, || {
-            let (name, options, out) = (os_str(name, "name")?, bytes(options, "options")?, Out::new(out, "out")?);
-            let options = std::str::from_utf8(options).map_err(|_| Failure::invalid("the options are not UTF-8"))?;
+            let (name, options, out) = (os_str(name, "name")?, os_str(options, "options")?, Out::new(out, "out")?);
             out.put_new(cgf_hierarchy(Hierarchy::open(name, &Options::parse(options)?)?));
+            Ok(0)
+        })
+    }
+}
+
+/// Opens the hierarchy "name" where it is, with options as cgf_hierarchy_open,
+/// and makes nothing.
+///
+///     -ENOENT  there is none of that name, or not on the chosen backend
+///     others as cgf_hierarchy_open
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cgf_hierarchy_open_existing(
+    name: *const c_char,
+    options: *const c_char,
+    out: *mut *mut cgf_hierarchy,
+    err: *mut *mut cgf_error,
+) -> c_int {
+    // SAFETY: pointers are NULL or as the header asks, for the whole call.
+    unsafe {
+        guard(err, || {
+            let (name, options, out) = (os_str(name, "name")?, os_str(options, "options")?, Out::new(out, "out")?);
+            out.put_new(cgf_hierarchy(Hierarchy::open_existing(name, &Options::parse(options)?)?));
+            Ok(0)
+        })
+    }
+}
+
+/// Opens the group that a process is in as the root of a hierarchy, whoever made
+/// it: a container of runc, crun, LXC or systemd. The first of cgroup v2 and v1
+/// where that is not the kernel's own root. "options" as cgf_hierarchy_open.
+///
+/// Returns 0, and a handle in "out" to be freed with cgf_hierarchy_free; or
+///
+///     -ESRCH   no such process, or it is in no group but the kernel's root
+///     others as cgf_hierarchy_open
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cgf_hierarchy_of(
+    pid: pid_t,
+    options: *const c_char,
+    out: *mut *mut cgf_hierarchy,
+    err: *mut *mut cgf_error,
+) -> c_int {
+    // SAFETY: pointers are NULL or as the header asks, for the whole call.
+    unsafe {
+        guard(err, || {
+            let (options, out) = (os_str(options, "options")?, Out::new(out, "out")?);
+            out.put_new(cgf_hierarchy(Hierarchy::adopt_group_of(pid, &Options::parse(options)?)?));
             Ok(0)
         })
     }

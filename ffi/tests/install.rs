@@ -7,15 +7,12 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use common::{built_archive, crate_directory, directory, run};
+use common::{crate_directory, directory, make, run};
 
 /// Installs into a directory of its own, as a packager does.
 fn installed(name: &str) -> std::path::PathBuf {
-    built_archive();
     let root = directory(name);
-    let mut make = Command::new("make");
-    make.args(["-s", "-C"]).arg(crate_directory()).args(["install", "PREFIX=/usr", "PROFILE=debug"]);
-    run(make.arg(format!("DESTDIR={}", root.display())).env_remove("MAKEFLAGS"));
+    make(".", &["install", "PREFIX=/usr", &format!("DESTDIR={}", root.display())]);
     root
 }
 

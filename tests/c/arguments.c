@@ -18,6 +18,11 @@ int main(int argc, char *argv[])
 	FAILS(EINVAL, cgf_hierarchy_open(NULL, "", &hierarchy, &err));
 	FAILS(EINVAL, cgf_hierarchy_open("x", NULL, &hierarchy, &err));
 	FAILS(EINVAL, cgf_hierarchy_open("x", "", NULL, &err));
+	FAILS(EINVAL, cgf_hierarchy_open_existing(NULL, "", &hierarchy, &err));
+	FAILS(EINVAL, cgf_hierarchy_open_existing("x", NULL, &hierarchy, &err));
+	FAILS(EINVAL, cgf_hierarchy_open_existing("x", "", NULL, &err));
+	FAILS(EINVAL, cgf_hierarchy_of(getpid(), NULL, &hierarchy, &err));
+	FAILS(EINVAL, cgf_hierarchy_of(getpid(), "", NULL, &err));
 	FAILS(EINVAL, cgf_hierarchy_directory(NULL, text, sizeof(text), &err));
 	FAILS(EINVAL, cgf_hierarchy_directory(t_h, NULL, 1, &err));
 	FAILS(EINVAL, cgf_hierarchy_unmount(NULL, &err));

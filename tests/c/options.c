@@ -21,8 +21,9 @@ static void bad_path(int expected, const char *path)
 int main(int argc, char *argv[])
 {
 	struct cgf_hierarchy *h;
-	struct cgf_group *group;
+	struct cgf_group *group, *outer;
 	char options[4200], name[300];
+	int embedded;
 
 	(void)argc;
 	T_BEGIN();
@@ -33,7 +34,9 @@ int main(int argc, char *argv[])
 	refused(EINVAL, "deadline=soon");
 	refused(EINVAL, "root=here");
 	refused(EINVAL, "speed=high");
-	refused(EINVAL, "\xff\xfe");
+	refused(ENOENT, "\xff\xfe");
+	refused(EINVAL, "\xff=1");
+	refused(ENOENT, "root=/\xff\xfe");
 	refused(ENOENT, "freezer,nosuch");
 	refused(ENOENT, "root=/no/such/directory");
 	/* All are bound, so one alone is another set. */
@@ -65,16 +68,25 @@ int main(int argc, char *argv[])
 	CHECK(!strcmp(name, "/\xff\xfe caf\xe9"));
 	t_remove(group);
 
-	/* Somebody's directory, opened in place: ours this time. */
-	group = t_group("inner");
+	/*
+	 * Somebody's directory, opened in place: ours this time. The embedded
+	 * backend opens whole hierarchies only.
+	 */
+	outer = t_group("caf\xe9");
+	group = t_group("caf\xe9/inner");
 	OK(cgf_hierarchy_directory(t_h, name, sizeof(name), &err));
-	snprintf(options, sizeof(options), "root=%s,backend=%s", name, t_backend());
+	embedded = t_is("embedded");
+	snprintf(options, sizeof(options), "root=%s%s,backend=%s", name, embedded ? "" : "/caf\xe9", t_backend());
 	OK(cgf_hierarchy_open("label", options, &h, &err));
 	cgf_group_free(group);
-	OK(cgf_group_open(h, "inner", &group, &err));
+	OK(cgf_group_open(h, embedded ? "caf\xe9/inner" : "inner", &group, &err));
 	FAILS(EBUSY, cgf_hierarchy_unmount(h, &err));
 	t_remove(group);
-	OK(cgf_hierarchy_unmount(h, &err));
+	if (embedded)
+		FAILS(EBUSY, cgf_hierarchy_unmount(h, &err));
+	else
+		OK(cgf_hierarchy_unmount(h, &err));
 	cgf_hierarchy_free(h);
+	t_remove(outer);
 	return T_END();
 }

@@ -395,7 +395,7 @@ getting_stuck() {
 not() { ! "$@" >/dev/null 2>&1; }
 
 # Ended, perhaps a zombie still.
-gone() { ! [ -e "/proc/$1/stat" ] || grep -q ') Z ' "/proc/$1/stat"; }
+gone() { ! [ -e "/proc/$1/stat" ] || grep -q ') Z ' "/proc/$1/stat" 2>/dev/null || ! [ -e "/proc/$1/stat" ]; }
 
 killing() {
     sleeper
@@ -447,10 +447,15 @@ systems() {
 adopting() {
     run -o "root=$place/$h" state any:web
     check "root=: a group below a directory" test "$out" = THAWED
-    works "root=: create" -o "root=$place/$h/web" create any:adopted
-    run state "$h:web/adopted"
+    works "root=: create" -o "root=$place/$h" create any:adopted
+    run state "$h:adopted"
     check "root=: it is there" test "$out" = THAWED
-    works "root=: rm" -o "root=$place/$h/web" rm any:adopted
+    works "root=: rm" -o "root=$place/$h" rm any:adopted
+    if [ "$backend" = embedded ]; then
+        fails "root=: a group, not a hierarchy's root" EINVAL -o "root=$place/$h/web" state any:
+    else
+        works "root=: a group" -o "root=$place/$h/web" state any:
+    fi
 }
 
 nobody_reads() {

@@ -192,3 +192,19 @@ fn is_root() -> bool {
     // SAFETY: takes and touches nothing.
     unsafe { libc::geteuid() == 0 }
 }
+
+/// What a program leaves behind when it ends stays in its group (R1.2), on the
+/// embedded backend too, if its end is waited for by the library.
+#[test]
+fn what_outlives_its_parent_stays_in_the_group() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let group = own.0.create("left").unwrap();
+        let child = group.spawn(cgf::Spawn::new("sh").arg("-c").arg("sleep 60 & sleep 60 &")).unwrap();
+        child.wait(stage::PATIENCE).unwrap().unwrap();
+        assert_eq!(group.procs().unwrap().len(), 2, "{backend}");
+        group.freeze(Duration::from_secs(5)).unwrap();
+        group.kill(libc::SIGKILL).unwrap();
+        assert!(group.procs().unwrap().is_empty(), "{backend}");
+    });
+}

@@ -130,21 +130,21 @@ impl Backend for Cgroup1 {
     fn freeze(&self, group: &Node, wait: &mut Wait<'_>, _with_caller: bool) -> Result<Attempt> {
         let failed = |errno| group.failed(errno, "freezing");
         let state = self.state_file(group)?;
-        let self_freezing = group.dir.open_file("freezer.self_freezing", OFlags::RDONLY).map_err(failed)?;
-        let was_asked = is_one(&self_freezing).map_err(failed)?;
+        let is_asked = || self.is_asked(group);
+        // THAWED says that nobody has asked; anything else may be for the sake
+        // of a group above.
+        let was_asked = read_state(&state).map_err(failed)? != State::Thawed && is_asked()?;
         if !was_asked {
             write_once(&state, b"FROZEN").map_err(failed)?;
         }
         let mut patience = Patience::new();
         let outcome = loop {
-            let frozen = read_state(&state).map_err(failed)? == State::Frozen;
-            // Looked at after the state: a thaw between the two looks would
-            // otherwise be taken for our success.
-            if !is_one(&self_freezing).map_err(failed)? {
-                break Outcome::Cancelled;
-            }
-            if frozen {
-                break Outcome::Done;
+            // The kernel takes a request back in one step with the state that
+            // it shows: FROZEN is never a word from before a thaw.
+            match read_state(&state).map_err(failed)? {
+                State::Frozen => break Outcome::Done,
+                State::Freezing if is_asked()? => {}
+                _ => break Outcome::Cancelled,
             }
             if let Err(ended) = patience.wait(wait) {
                 break Outcome::Ended(ended);

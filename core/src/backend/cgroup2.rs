@@ -37,8 +37,17 @@ pub(crate) struct Cgroup2 {
 }
 
 /// A task that sleeps in one of these has nothing left to do before it counts
-/// as frozen: the freezer's trap, a stop, a tracer's stop.
-const QUIET_IN: &[&str] = &["get_signal", "do_freezer_trap", "do_signal_stop", "ptrace_stop", "do_jobctl_trap"];
+/// as frozen: the freezer's trap, a stop, a tracer's stop, and the wait for a
+/// vfork child, which the kernel counts too (R3.4).
+const QUIET_IN: &[&str] = &[
+    "get_signal",
+    "do_freezer_trap",
+    "do_signal_stop",
+    "ptrace_stop",
+    "do_jobctl_trap",
+    "kernel_clone",
+    "wait_for_vfork_done",
+];
 
 /// Words of `cgroup.events`.
 const POPULATED: &[u8] = b"populated 1";
@@ -161,7 +170,7 @@ impl Backend for Cgroup2 {
             other => other?,
         };
         if says(&events, FROZEN).map_err(|errno| group.failed(errno, "reading cgroup.events"))? {
-            let all = self.is_frozen_throughout(group)?;
+            let all = self.is_frozen_throughout(group, &events)?;
             return Ok(if all { State::Frozen } else { State::Freezing });
         }
         let asked = self.is_asked(group)? || self.is_asked_above(group)?;
@@ -206,9 +215,8 @@ impl Backend for Cgroup2 {
         let events = self.events(group)?;
         let mut patience = Patience::new();
         let outcome = loop {
-            let children = group.every_child()?;
             let says_frozen = says(&events, FROZEN).map_err(failed)?;
-            let frozen = says_frozen && self.are_frozen_throughout(group, &children)?;
+            let frozen = says_frozen && self.is_frozen_throughout(group, &events)?;
             // Looked at after the events: a thaw between the two looks would
             // otherwise be taken for our success.
             if !asked(&freeze).map_err(failed)? {
@@ -310,22 +318,18 @@ impl Cgroup2 {
     /// cgroup_update_frozen; seen on Linux 6.18). So the flag is believed of a
     /// group without children, which is the common case and costs one fstat;
     /// of others, each child is asked and the own tasks are looked at.
-    fn is_frozen_throughout(&self, group: &Node) -> Result<bool> {
+    /// `events` is the group's `cgroup.events`, open.
+    fn is_frozen_throughout(&self, group: &Node, events: &File) -> Result<bool> {
         let children = group.every_child()?;
-        let events = self.events(group)?;
-        let says_frozen = says(&events, FROZEN).map_err(|errno| group.failed(errno, "reading cgroup.events"))?;
-        Ok(says_frozen && self.are_frozen_throughout(group, &children)?)
-    }
-
-    /// The rest of it, for a group that says `frozen 1` and had these children
-    /// when it was asked.
-    fn are_frozen_throughout(&self, group: &Node, children: &[Node]) -> Result<bool> {
-        for child in children {
-            if !self.is_frozen_throughout(child)? {
+        if children.is_empty() {
+            return says(events, FROZEN).map_err(|errno| group.failed(errno, "reading cgroup.events"));
+        }
+        for child in &children {
+            if !self.is_frozen_throughout(child, &self.events(child)?)? {
                 return Ok(false);
             }
         }
-        Ok(children.is_empty() || suspects(self, group, QUIET_IN)?.is_empty())
+        Ok(suspects(self, group, QUIET_IN)?.is_empty())
     }
 
     /// Has the kernel count a group's own frozen tasks again.

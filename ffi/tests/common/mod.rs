@@ -28,20 +28,32 @@ pub fn directory(name: &str) -> PathBuf {
     directory
 }
 
-/// The archive, up to date.
-///
-/// An integration test is not linked with a static library, so cargo need not
-/// have built it; and it is asked where it put it.
+/// The profile of this test program, for everything that it builds.
+pub const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+
+/// The archive, up to date: an integration test is not linked with a static
+/// library, so cargo need not have built it.
 pub fn built_archive() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
         .get_or_init(|| {
             let mut cargo = Command::new(env!("CARGO"));
             cargo.args(["build", "--quiet", "--package", "cgf-ffi"]).current_dir(crate_directory());
+            cargo.args((PROFILE == "release").then_some("--release")).env("CARGO_TARGET_DIR", target_directory());
             run(&mut cargo);
-            target_directory().join("debug/libcgf.a")
+            target_directory().join(PROFILE).join("libcgf.a")
         })
         .clone()
+}
+
+/// Runs make in a directory of this repository.
+pub fn make(directory: &str, arguments: &[&str]) {
+    let mut make = Command::new("make");
+    make.args(["-s", "-C"]).arg(crate_directory().join(directory)).args(arguments);
+    make.arg(format!("PROFILE={PROFILE}")).env("CARGO_TARGET_DIR", target_directory());
+    // The jobs of a make that started cargo are not ours to use.
+    let status = make.env_remove("MAKEFLAGS").status().unwrap_or_else(|error| panic!("{make:?}: {error}"));
+    assert!(status.success(), "{make:?}: {status}");
 }
 
 /// The directory that cargo builds in.
