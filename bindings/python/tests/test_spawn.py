@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -255,3 +256,15 @@ def test_into_a_group_that_is_gone(group: cgf.Group) -> None:
     group.remove()
     with pytest.raises(cgf.GroupVanished):
         group.spawn(["true"])
+
+
+def test_what_outlives_the_program_stays_in_the_group(group: cgf.Group) -> None:
+    process = group.spawn(["sh", "-c", "sleep 60 & sleep 60 &"], stdout=subprocess.DEVNULL)
+    assert process.wait(timeout=20) == 0
+    assert len(group.procs()) == 2
+    polled = group.spawn(["sh", "-c", "sleep 60 &"], stdout=subprocess.DEVNULL)
+    while polled.poll() is None:
+        time.sleep(0.001)
+    assert len(group.procs()) == 3
+    group.kill()
+    assert group.procs() == []

@@ -98,6 +98,31 @@ class Process(subprocess.Popen[AnyStr]):
         self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
 
 
+    def poll(self) -> int | None:
+        self._see_what_is_left(os.WNOHANG)
+        return super().poll()
+
+    def _try_wait(self, wait_flags: int) -> tuple[int, int]:
+        """What `wait` and `communicate` come down to."""
+        self._see_what_is_left(wait_flags & os.WNOHANG)
+        return super()._try_wait(wait_flags)  # type: ignore[misc, no-any-return]
+
+    def _see_what_is_left(self, no_hang: int) -> None:
+        """Looks at the group once the child is dead and before that is taken note of.
+
+        Without control groups, what a child leaves behind is found by the child, and a
+        look at the group records it.
+        """
+        if self.returncode is not None:
+            return
+        try:
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | no_hang) is not None:
+                self._cgf_group.procs()
+        except (ChildProcessError, CgfError):
+            # Somebody else has waited for it, or the group is gone: nothing to see.
+            pass
+
+
 def _encoded(text: Any) -> bytes:
     encoded = os.fsencode(text)
     if b"\0" in encoded:
