@@ -63,7 +63,7 @@ test-rust: build
 	$(CARGO) test --quiet --release --locked --workspace
 
 test-c: build
-	$(MAKE) --no-print-directory -C tests/c check check-asan check-valgrind
+	$(MAKE) --no-print-directory -C tests/c check check-asan check-asan-rust check-valgrind
 
 test-python: build
 	$(MAKE) --no-print-directory -C bindings/python test

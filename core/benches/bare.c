@@ -4,8 +4,11 @@
  *
  *     bare tasks N              N processes in pause(2), this one included
  *     bare exit | bare pause    a program to start
- *     bare BACKEND DIR MEMBERS  a group's directory; obeys one word a line on
- *                               stdin, answers with nanoseconds, a line each
+ *     bare BACKEND DIR TWIN     the directories of two groups; obeys lines "WORD
+ *                               MICROSECONDS WARM" on stdin: naps so long; if
+ *                               WARM is 1, freezes and thaws the twin; does what
+ *                               the word says with the group. Answers each with
+ *                               the nanoseconds that it took
  *
  * It leaves out all that a library must do and a program that knows its machine
  * need not: checking who calls, recording what was done, confining paths.
@@ -211,13 +214,13 @@ static void embedded(bool freeze)
 }
 
 /* The group's own record: number, start time and session on each line. */
-static void learn_members(const char *path)
+static void learn_members(void)
 {
-	FILE *file = fopen(path, "r");
+	FILE *file = fdopen(open_file("cgroup.procs", O_RDONLY), "r");
 	char line[128];
 
 	if (!file)
-		err(1, "%s", path);
+		err(1, "cgroup.procs");
 	for (count = 0; count < MOST && fgets(line, sizeof(line), file); ) {
 		struct member *member = &members[count];
 
@@ -270,7 +273,7 @@ static int64_t start(enum way way)
 	return took;
 }
 
-static int64_t attach(int nap_before)
+static int64_t attach(int microseconds)
 {
 	int pid = must(fork(), "fork");
 	int64_t begun, took;
@@ -281,7 +284,7 @@ static int64_t attach(int nap_before)
 		pause();
 		_exit(0);
 	}
-	begun = napped(nap_before);
+	begun = napped(microseconds);
 	snprintf(id, sizeof(id), "%d", pid);
 	write_file("cgroup.procs", id);
 	took = now() - begun;
@@ -323,24 +326,33 @@ static noreturn void tasks(int number)
 		pause();
 }
 
-static int obey(const char *backend, const char *record)
+static void obey(const char *backend, int group, int twin)
 {
 	void (*change)(bool) = cgroup2;
 	const char *state_file = "cgroup.events";
+	int microseconds, warm;
 	char word[32];
-	int microseconds;
 
 	if (strcmp(backend, "cgroup2") != 0) {
 		change = strcmp(backend, "cgroup1") == 0 ? cgroup1 : embedded;
 		state_file = "freezer.state";
 	}
-	while (scanf("%31s %d", word, &microseconds) == 2) {
+	while (scanf("%31s %d %d", word, &microseconds, &warm) == 3) {
 		int64_t took = -1, begun;
 
 		/* The nap is on this side, as the other has its own. */
+		napped(microseconds);
+		if (warm) {
+			dir = twin;
+			if (change == embedded)
+				learn_members();
+			change(true);
+			change(false);
+		}
+		dir = group;
 		if (change == embedded)
-			learn_members(record);
-		begun = napped(microseconds);
+			learn_members();
+		begun = now();
 		if (strcmp(word, "freeze") == 0 || strcmp(word, "thaw") == 0) {
 			change(word[0] == 'f');
 			took = now() - begun;
@@ -358,7 +370,6 @@ static int obey(const char *backend, const char *record)
 		printf("%lld\n", (long long)took);
 		fflush(stdout);
 	}
-	return 0;
 }
 
 int main(int argc, char **argv)
@@ -371,9 +382,10 @@ int main(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "tasks") == 0)
 		tasks(atoi(argv[2]));
 	if (argc != 4) {
-		fprintf(stderr, "usage: bare tasks N | exit | pause | BACKEND DIRECTORY RECORD\n");
+		fprintf(stderr, "usage: bare tasks N | exit | pause | BACKEND DIRECTORY TWIN\n");
 		return 2;
 	}
-	dir = must(open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC), argv[2]);
-	return obey(argv[1], argv[3]);
+	obey(argv[1], must(open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC), argv[2]),
+	     must(open(argv[3], O_RDONLY | O_DIRECTORY | O_CLOEXEC), argv[3]));
+	return 0;
 }

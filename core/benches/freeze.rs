@@ -22,7 +22,10 @@ use cgf::{BackendKind, Group, Hierarchy, Options, RemoveOptions, Spawn};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Tasks in the group, rounds, and how much the library may cost at most.
-const FREEZES: [(usize, usize, Option<f64>); 3] = [(1, 301, Some(1.25)), (100, 101, None), (1000, 41, Some(1.10))];
+const FREEZES: [(usize, usize, Option<f64>); 3] = [(1, 201, Some(1.25)), (100, 61, None), (1000, 31, Some(1.10))];
+
+/// Rounds of freezing one task by somebody who has done nothing for a while.
+const COLD: usize = 61;
 
 /// Rounds of starting and attaching.
 const STARTS: usize = 61;
@@ -136,41 +139,48 @@ impl Bench {
 
     fn freezes(&mut self, hierarchy: &Hierarchy, tasks: usize, rounds: usize, allowed: Option<f64>) -> Result<()> {
         let backend = hierarchy.backend_kind();
-        let group = hierarchy.create(format!("freeze-{tasks}"))?;
-        let (mut ready, done) = std::io::pipe()?;
-        let actor = Spawn::new(&self.bare).args(["tasks", &tasks.to_string()]).fd(done, 1);
-        let actor = group.spawn(actor)?;
-        ready.read_to_end(&mut Vec::new())?;
-        // On the embedded backend this also writes them all down.
-        if group.tasks()?.len() != tasks {
-            return Err(format!("{group} has not the {tasks} tasks that were started").into());
-        }
-        let mut bare = Bare::start(&self.bare, &group)?;
+        let group = Populated::create(&self.bare, hierarchy, "measured", tasks)?;
+        let twin = Populated::create(&self.bare, hierarchy, "twin", 1)?;
+        let mut bare = Bare::start(&self.bare, &group.group, &twin.group)?;
         let nap = nap(backend);
-        let [freeze, thaw] =
-            alternate(rounds, &mut || Ok([bare.ask("freeze", nap)?, bare.ask("thaw", nap)?]), &mut || {
-                Ok([time(nap, || group.freeze(LIMIT))?, time(nap, || group.thaw())?])
-            })?;
-        let tasks = Some(tasks);
-        self.rows.push(Row { what: "freeze".into(), backend, tasks, times: freeze, allowed });
-        self.rows.push(Row { what: "thaw".into(), backend, tasks, times: thaw, allowed: None });
-        if tasks == Some(1) {
-            let [state] = looks(&group, &mut bare)?;
-            self.rows.push(Row { what: "state, THAWED".into(), backend, tasks: None, times: state, allowed: None });
-            group.freeze(LIMIT)?;
-            let [state] = looks(&group, &mut bare)?;
-            self.rows.push(Row { what: "state, FROZEN".into(), backend, tasks: None, times: state, allowed: None });
+        let mut compare = |rounds, warm| {
+            let warm_up = if warm { Some(&twin.group) } else { None };
+            let group = &group.group;
+            alternate(rounds, &mut || Ok([bare.ask("freeze", nap, warm)?, bare.ask("thaw", nap, warm)?]), &mut || {
+                Ok([time(nap, warm_up, || group.freeze(LIMIT))?, time(nap, warm_up, || group.thaw())?])
+            })
+        };
+        let mut rows = Vec::new();
+        let [freeze, thaw] = compare(rounds, true)?;
+        rows.push(("freeze", freeze, allowed));
+        rows.push(("thaw", thaw, None));
+        if tasks == 1 {
+            let [freeze, thaw] = compare(COLD, false)?;
+            rows.push(("freeze, cold", freeze, None));
+            rows.push(("thaw, cold", thaw, None));
+            let [state] = looks(&group.group, &mut bare)?;
+            rows.push(("state, THAWED", state, None));
+            group.group.freeze(LIMIT)?;
+            let [state] = looks(&group.group, &mut bare)?;
+            rows.push(("state, FROZEN", state, None));
         }
         drop(bare);
-        group.remove_with(RemoveOptions { kill: true, recursive: true })?;
-        actor.wait(LIMIT)?;
+        group.remove()?;
+        twin.remove()?;
+        self.rows.extend(rows.into_iter().map(|(what, times, allowed)| Row {
+            what: what.into(),
+            backend,
+            tasks: Some(tasks),
+            times,
+            allowed,
+        }));
         Ok(())
     }
 
     fn starts(&mut self, hierarchy: &Hierarchy) -> Result<()> {
         let backend = hierarchy.backend_kind();
         let group = hierarchy.create("start")?;
-        let mut bare = Bare::start(&self.bare, &group)?;
+        let mut bare = Bare::start(&self.bare, &group, &group)?;
         // The kernel takes its time over a move that comes long after the last.
         let nap = Duration::from_millis(30);
         let ways: &[(&str, &str)] = match backend {
@@ -187,18 +197,18 @@ impl Bench {
                 child.wait(LIMIT)?;
                 Ok([took])
             };
-            let [times] = alternate(STARTS, &mut || Ok([bare.ask(way, nap)?]), &mut spawn)?;
+            let [times] = alternate(STARTS, &mut || Ok([bare.ask(way, nap, false)?]), &mut spawn)?;
             self.rows.push(Row { what: (*what).into(), backend, tasks: None, times, allowed: None });
         }
         if backend != BackendKind::Embedded {
             let mut attach = || {
                 let mut child = Command::new(&self.bare).arg("pause").stdin(Stdio::null()).spawn()?;
-                let took = time(nap, || group.attach(child.id() as i32));
+                let took = time(nap, None, || group.attach(child.id() as i32));
                 child.kill()?;
                 child.wait()?;
                 Ok([took?])
             };
-            let [times] = alternate(STARTS, &mut || Ok([bare.ask("attach", nap)?]), &mut attach)?;
+            let [times] = alternate(STARTS, &mut || Ok([bare.ask("attach", nap, false)?]), &mut attach)?;
             self.rows.push(Row { what: "attach / cgroup.procs".into(), backend, tasks: None, times, allowed: None });
         }
         Ok(())
@@ -239,6 +249,32 @@ impl Bench {
     }
 }
 
+/// A group with sleeping tasks.
+struct Populated {
+    group: Group,
+    actor: cgf::Child,
+}
+
+impl Populated {
+    fn create(program: &Path, hierarchy: &Hierarchy, name: &str, tasks: usize) -> Result<Populated> {
+        let group = hierarchy.create(name)?;
+        let (mut ready, done) = std::io::pipe()?;
+        let actor = group.spawn(Spawn::new(program).args(["tasks", &tasks.to_string()]).fd(done, 1))?;
+        ready.read_to_end(&mut Vec::new())?;
+        // On the embedded backend this also writes them all down.
+        if group.tasks()?.len() != tasks {
+            return Err(format!("{group} has not the {tasks} tasks that were started").into());
+        }
+        Ok(Populated { group, actor })
+    }
+
+    fn remove(self) -> Result<()> {
+        self.group.remove_with(RemoveOptions { kill: true, recursive: true })?;
+        self.actor.wait(LIMIT)?;
+        Ok(())
+    }
+}
+
 /// How long a group is left alone before the next change. The kernel tells of
 /// changes in `cgroup.events` a hundred times a second at most.
 fn nap(backend: BackendKind) -> Duration {
@@ -255,7 +291,7 @@ fn looks(group: &Group, bare: &mut Bare) -> Result<[Times; 1]> {
         }
         Ok([begun.elapsed() / 100])
     };
-    alternate(LOOKS, &mut || Ok([bare.ask("state", nap)?]), &mut cgf)
+    alternate(LOOKS, &mut || Ok([bare.ask("state", nap, false)?]), &mut cgf)
 }
 
 /// A nap, and then a moment of work: what is measured begins on a CPU that is
@@ -269,8 +305,15 @@ fn napped(nap: Duration) -> Instant {
     Instant::now()
 }
 
-fn time(nap: Duration, act: impl FnOnce() -> cgf::Result<()>) -> Result<Duration> {
-    let begun = napped(nap);
+/// `warm_up` is a group like the one that is measured: the second time is what
+/// it costs somebody who does it often, the first what a cold cache makes of it.
+fn time(nap: Duration, warm_up: Option<&Group>, act: impl FnOnce() -> cgf::Result<()>) -> Result<Duration> {
+    napped(nap);
+    if let Some(twin) = warm_up {
+        twin.freeze(LIMIT)?;
+        twin.thaw()?;
+    }
+    let begun = Instant::now();
     act()?;
     Ok(begun.elapsed())
 }
@@ -283,12 +326,11 @@ struct Bare {
 }
 
 impl Bare {
-    fn start(program: &Path, group: &Group) -> Result<Bare> {
-        let hierarchy = group.hierarchy();
-        let directory = hierarchy.directory().join(OsStr::from_bytes(group.path().as_bytes()));
+    fn start(program: &Path, group: &Group, twin: &Group) -> Result<Bare> {
+        let directory = |group: &Group| group.hierarchy().directory().join(OsStr::from_bytes(group.path().as_bytes()));
         let mut child = Command::new(program)
-            .arg(hierarchy.backend_kind().name())
-            .args([&directory, &directory.join("cgroup.procs")])
+            .arg(group.hierarchy().backend_kind().name())
+            .args([directory(group), directory(twin)])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -297,9 +339,9 @@ impl Bare {
     }
 
     /// Has it nap and then do one thing; how long that took.
-    fn ask(&mut self, what: &str, nap: Duration) -> Result<Duration> {
+    fn ask(&mut self, what: &str, nap: Duration, warm: bool) -> Result<Duration> {
         let orders = self.orders.as_mut().ok_or("no standard input")?;
-        orders.write_all(format!("{what} {}\n", nap.as_micros()).as_bytes())?;
+        orders.write_all(format!("{what} {} {}\n", nap.as_micros(), i32::from(warm)).as_bytes())?;
         let mut answer = String::new();
         self.answers.read_line(&mut answer)?;
         let nanoseconds = answer.trim().parse().map_err(|_| format!("bare.c failed at: {what}"))?;

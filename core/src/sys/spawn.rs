@@ -207,7 +207,18 @@ fn fork_process() -> Result<Born> {
         0 => Ok(Born::Child),
         -1 => Err(last_errno()),
         // Our child keeps its number until we wait for it, so this is no race.
-        pid => pidfd::open(pid).map(|pidfd| Born::Parent { pid, pidfd }),
+        pid => match pidfd::open(pid) {
+            Ok(pidfd) => Ok(Born::Parent { pid, pidfd }),
+            Err(errno) => {
+                // SAFETY: a child of ours that nobody has waited for; no status
+                // is asked for.
+                unsafe {
+                    libc::kill(pid, libc::SIGKILL);
+                    libc::waitpid(pid, std::ptr::null_mut(), 0);
+                }
+                Err(errno)
+            }
+        },
     }
 }
 
@@ -309,6 +320,7 @@ impl ChildSteps<'_> {
     }
 
     fn execute(&self) -> Errno {
+        let searched = self.candidates.len() > 1;
         let mut found = Errno::NOENT;
         for candidate in self.candidates {
             // SAFETY: all three are NUL-terminated, the arrays end in null, and
@@ -316,8 +328,8 @@ impl ChildSteps<'_> {
             unsafe { libc::execve(*candidate, self.argv, self.envp) };
             match last_errno() {
                 // Not here; execvp(3) goes on, and remembers a refusal.
-                Errno::NOENT | Errno::NOTDIR => {}
-                Errno::ACCESS => found = Errno::ACCESS,
+                Errno::NOENT | Errno::NOTDIR if searched => {}
+                Errno::ACCESS if searched => found = Errno::ACCESS,
                 errno => return errno,
             }
         }

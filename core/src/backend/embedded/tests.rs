@@ -48,7 +48,8 @@ impl Bench {
     /// A process in the group, born there or attached.
     fn run(&mut self, group: &Node, how: Admission, command: &[&str]) -> i32 {
         let mut words = Command::new(command[0]);
-        let child = words.args(&command[1..]).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let child =
+            words.args(&command[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         self.children.push(child);
         self.backend.admit(group, &Process::open(pid).unwrap(), how).unwrap();
@@ -607,7 +608,8 @@ fn orphans_outlive_a_leader_that_was_reaped() {
     let mut bench = Bench::new();
     let group = bench.group("web");
     let note = bench.path.join("cgroup.note");
-    let script = "sleep 1000 & echo $! > \"$0\"; exit 5";
+    // A spawned program starts when it has been admitted; this one waits a bit.
+    let script = "sleep 0.2; sleep 1000 & echo $! > \"$0\"; exit 5";
     bench.run(&group, Admission::Spawned, &["setsid", "sh", "-c", script, note.to_str().unwrap()]);
     bench.children[0].wait().unwrap();
     let orphan: i32 = std::fs::read_to_string(&note).unwrap().trim().parse().unwrap();
