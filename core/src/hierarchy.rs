@@ -125,13 +125,16 @@ impl Hierarchy {
     }
 
     /// Opens the group that a process is in, as the root of a hierarchy: the
-    /// first of cgroup v2 and v1 where that is not the kernel's own root.
+    /// first of cgroup v2 and v1 where that is not the kernel's own root. 0 is
+    /// the caller.
     ///
     /// # Errors
     ///
     /// ESRCH: no such process, or it is in no group but the kernel's root.
+    /// EINVAL: a negative number.
     pub fn adopt_group_of(pid: i32, options: &Options) -> Result<Hierarchy> {
         use tree::{Mount, Version};
+        let pid = crate::process::Process::open(pid)?.pid();
         for (version, kind) in [(Version::Two, BackendKind::Cgroup2), (Version::OneFreezer, BackendKind::Cgroup1)] {
             if options.chosen_backend().is_some_and(|chosen| chosen != kind) {
                 continue;
@@ -290,7 +293,15 @@ impl Hierarchy {
         let directory = above.join(name);
         let system = options.state_directory().map(|state| System::open(state)).transpose()?;
         let (root, is_new) = open_or_make(kind, &above, name)?;
-        let backend = carry(kind, &root, options)?;
+        let backend = match carry(kind, &root, options) {
+            Ok(backend) => backend,
+            Err(error) => {
+                if is_new {
+                    let _ = rustix::fs::rmdir(&directory);
+                }
+                return Err(error);
+            }
+        };
         let root = Node { dir: root, path: GroupPath::root() };
         let settled = settle_record(&root, name, options).and_then(|subsystems| match &system {
             Some(system) => {
