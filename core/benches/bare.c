@@ -14,6 +14,7 @@
  * need not: checking who calls, recording what was done, confining paths.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <err.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -120,7 +121,12 @@ static void cgroup1(bool freeze)
 	close(state);
 }
 
-/* No control groups: signals, and looks at /proc. */
+/*
+ * No control groups: signals, and looks at /proc. What the library's algorithm
+ * cannot do without is here too: the lock, the request, the record of whom we
+ * are about to stop, and each pass's search for orphans of the session. How it
+ * keeps the members' record is not: that is read before the clock starts.
+ */
 
 struct member {
 	int pid;
@@ -130,8 +136,9 @@ struct member {
 
 enum { MOST = 4096, HIGHEST = 1 << 22, QUIET = 3 };
 static struct member members[MOST];
-static int count;
-static bool known[HIGHEST];
+static int count, session, generation;
+static int member_in[HIGHEST];	/* the generation in which the number was a member's */
+static ino_t outsider[HIGHEST];	/* the inode of /proc/PID of who is in another session */
 
 static ssize_t read_proc(const char *name, int pid, char *text, size_t size)
 {
@@ -140,38 +147,83 @@ static ssize_t read_proc(const char *name, int pid, char *text, size_t size)
 	int fd;
 
 	snprintf(path, sizeof(path), name, pid, pid);
-	fd = must(open(path, O_RDONLY | O_CLOEXEC), path);
-	length = must(read(fd, text, size - 1), path);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	length = read(fd, text, size - 1);
 	close(fd);
-	text[length] = 0;
+	if (length >= 0)
+		text[length] = 0;
 	return length;
 }
 
-/* The letter of a member's state; it must not have become another process. */
-static char look(const struct member *member)
-{
-	char text[1024], *at, letter;
+struct stat_line {
+	char state;
+	int session;
+	unsigned long long started;
+};
 
-	read_proc("/proc/%d/stat", member->pid, text, sizeof(text));
+static bool look(int pid, struct stat_line *line)
+{
+	char text[1024], *at;
+
+	if (read_proc("/proc/%d/stat", pid, text, sizeof(text)) <= 0)
+		return false;
+	/* The third field of proc_pid_stat(5); the second may hold anything. */
 	at = strrchr(text, ')') + 2;
-	letter = *at;
-	for (int field = 3; field < 22; field++)
+	line->state = *at;
+	for (int field = 3; field < 22; field++) {
+		if (field == 6)
+			line->session = atoi(at);
 		at = strchr(at, ' ') + 1;
-	if (strtoull(at, NULL, 10) != member->started)
-		errx(1, "process %d has gone", member->pid);
-	return letter;
+	}
+	line->started = strtoull(at, NULL, 10);
+	return true;
 }
 
-/* The group's tasks do not fork: a child that is not known is a mistake. */
+/* The letter of a member's state; it must not have become another process. */
+static char look_at(const struct member *member)
+{
+	struct stat_line line;
+
+	if (!look(member->pid, &line) || line.started != member->started)
+		errx(1, "process %d has gone", member->pid);
+	return line.state;
+}
+
+/* The group's tasks do not fork: who is not in the record is a mistake. */
 static void list_children(const struct member *member)
 {
 	static char text[1 << 16];
 	char *at = text, *end;
 
-	read_proc("/proc/%d/task/%d/children", member->pid, text, sizeof(text));
+	if (read_proc("/proc/%d/task/%d/children", member->pid, text, sizeof(text)) < 0)
+		errx(1, "process %d has gone", member->pid);
 	for (long child; (child = strtol(at, &end, 10)) != 0; at = end)
-		if (!known[child])
+		if (member_in[child] != generation)
 			errx(1, "process %ld is not in the record", child);
+}
+
+static void search_orphans(void)
+{
+	DIR *proc = opendir("/proc");
+	struct stat_line line;
+	struct dirent *entry;
+
+	if (!proc)
+		err(1, "/proc");
+	while ((entry = readdir(proc))) {
+		int pid = atoi(entry->d_name);
+
+		if (pid == 0 || member_in[pid] == generation || outsider[pid] == entry->d_ino)
+			continue;
+		if (!look(pid, &line))
+			continue;
+		if (line.session == session)
+			errx(1, "process %d is not in the record", pid);
+		outsider[pid] = entry->d_ino;
+	}
+	closedir(proc);
 }
 
 static void send_to(const struct member *member, int sig)
@@ -179,38 +231,67 @@ static void send_to(const struct member *member, int sig)
 	int pidfd = must(syscall(SYS_pidfd_open, member->pid, 0), "pidfd_open");
 
 	/* Looked at after the descriptor was open: it is this process's. */
-	look(member);
+	look_at(member);
 	must(syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0), "pidfd_send_signal");
 	close(pidfd);
 }
 
-static void embedded(bool freeze)
+static void stop_all(void)
 {
-	int pause = 20;
+	static char record[64 * MOST];
+	int pause = 20, length = 0, stopped;
 
 	for (int i = 0; i < count; i++) {
 		members[i].settled = false;
-		send_to(&members[i], freeze ? SIGSTOP : SIGCONT);
-		if (freeze)
-			list_children(&members[i]);
+		if (look_at(&members[i]) != 'T')
+			length += sprintf(record + length, "%d %llu 1\n", members[i].pid, members[i].started);
 	}
-	for (int quiet = 0; freeze && quiet < QUIET; ) {
+	stopped = must(openat(dir, "bare.stopped", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600), "bare.stopped");
+	must(write(stopped, record, length), "bare.stopped");
+	close(stopped);
+	for (int i = 0; i < count; i++) {
+		send_to(&members[i], SIGSTOP);
+		list_children(&members[i]);
+	}
+	search_orphans();
+	for (int quiet = 0; quiet < QUIET; ) {
 		bool still = true;
 
 		for (int i = 0; i < count; i++) {
-			bool stopped = look(&members[i]) == 'T';
+			bool is_stopped = look_at(&members[i]) == 'T';
 
-			still = still && stopped;
+			still = still && is_stopped;
 			if (!members[i].settled)
 				list_children(&members[i]);
-			members[i].settled = stopped;
+			members[i].settled = is_stopped;
 		}
+		search_orphans();
 		quiet = still ? quiet + 1 : 0;
 		if (!still) {
 			nap(pause);
 			pause *= 2;
 		}
 	}
+}
+
+static void embedded(bool freeze)
+{
+	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int lock = must(openat(dir, "bare.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600), "bare.lock");
+	int request;
+
+	must(fcntl(lock, F_OFD_SETLKW, &whole), "locking");
+	request = must(openat(dir, "bare.state", O_WRONLY | O_CREAT | O_CLOEXEC, 0600), "bare.state");
+	must(write(request, freeze ? "FROZEN\n" : "THAWED\n", 7), "bare.state");
+	close(request);
+	if (freeze) {
+		stop_all();
+	} else {
+		for (int i = 0; i < count; i++)
+			send_to(&members[i], SIGCONT);
+		must(unlinkat(dir, "bare.stopped", 0), "bare.stopped");
+	}
+	close(lock);
 }
 
 /* The group's own record: number, start time and session on each line. */
@@ -221,11 +302,12 @@ static void learn_members(void)
 
 	if (!file)
 		err(1, "cgroup.procs");
+	generation++;
 	for (count = 0; count < MOST && fgets(line, sizeof(line), file); ) {
 		struct member *member = &members[count];
 
-		if (sscanf(line, "%d %llu", &member->pid, &member->started) == 2) {
-			known[member->pid] = true;
+		if (sscanf(line, "%d %llu %d", &member->pid, &member->started, &session) == 3) {
+			member_in[member->pid] = generation;
 			count++;
 		}
 	}

@@ -151,7 +151,13 @@ impl Bench {
             })
         };
         let mut rows = Vec::new();
-        let [freeze, thaw] = compare(rounds, true)?;
+        let [mut freeze, mut thaw] = compare(rounds, true)?;
+        // A busy machine gets a second chance, with all rounds counted.
+        if allowed.is_some_and(|allowed| freeze.ratio() > allowed) {
+            let [more_freeze, more_thaw] = compare(2 * rounds, true)?;
+            freeze.extend(more_freeze);
+            thaw.extend(more_thaw);
+        }
         rows.push(("freeze", freeze, allowed));
         rows.push(("thaw", thaw, None));
         if tasks == 1 {
@@ -392,6 +398,11 @@ fn alternate<const N: usize>(
 }
 
 impl Times {
+    fn extend(&mut self, more: Times) {
+        self.bare.extend(more.bare);
+        self.cgf.extend(more.cgf);
+    }
+
     fn ratio(&self) -> f64 {
         ratio(&self.cgf, &self.bare)
     }

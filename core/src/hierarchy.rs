@@ -117,8 +117,7 @@ impl Hierarchy {
     ///
     /// # Errors
     ///
-    /// ENOENT: no such directory. EINVAL: it is no cgroup of the chosen backend,
-    /// or a group below the root of an embedded hierarchy.
+    /// ENOENT: no such directory. EINVAL: it is no cgroup of the chosen backend.
     pub fn adopt(root: impl AsRef<Path>, options: &Options) -> Result<Hierarchy> {
         let root = root.as_ref();
         Hierarchy::adopt_as(root.as_os_str(), root, options)
@@ -341,12 +340,6 @@ impl Hierarchy {
         let kind = options.chosen_backend().unwrap_or(found);
         if kind != found {
             let why = format!("root={} is of {found}, not of {kind}", directory.display());
-            return Err(Error::new(libc::EINVAL, why));
-        }
-        if kind == BackendKind::Embedded && directory.join("../cgroup.procs").exists() {
-            // The records of an embedded hierarchy have one lock, in its root.
-            let shown = directory.display();
-            let why = format!("{shown} is a group of an embedded hierarchy; open that by its name or its root");
             return Err(Error::new(libc::EINVAL, why));
         }
         let backend = carry(kind, &root, options)?;

@@ -15,7 +15,7 @@ const NAME_MAX: usize = 255;
 pub(crate) const PASSING: &[u8] = b"cgf.";
 
 /// Where a group lies below its hierarchy's root: `web/1`, or nothing for the
-/// root itself. Names are bytes; every one has passed [`check_name`], so a
+/// root itself. Names are bytes; every one has passed the check of R1.3, so a
 /// `GroupPath` never leads out of the hierarchy.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupPath {

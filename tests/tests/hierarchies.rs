@@ -64,7 +64,7 @@ fn a_system_binds_a_subsystem_once() {
 /// A group that somebody else made is opened in place, and left in place.
 #[test]
 fn a_directory_is_adopted() {
-    on(&KERNEL, |backend| {
+    on_each(|backend| {
         let own = Own::new(backend).unwrap();
         let container = own.0.create("container").unwrap();
         let pid = start(&container, &["spin"]);
@@ -81,24 +81,14 @@ fn a_directory_is_adopted() {
         adopted.unmount().unwrap();
         assert!(directory.is_dir());
 
+        if backend == BackendKind::Embedded {
+            return;
+        }
         let of_pid = Hierarchy::adopt_group_of(pid, &Options::default().backend(backend)).unwrap();
         assert_eq!(of_pid.directory(), directory);
         let other = if backend == BackendKind::Cgroup2 { BackendKind::Cgroup1 } else { BackendKind::Cgroup2 };
         let wrong = Hierarchy::adopt(&directory, &Options::default().backend(other));
         assert_eq!(wrong.unwrap_err().errno(), libc::EINVAL);
-    });
-}
-
-/// An embedded hierarchy is one whole: a part of it is no root.
-#[test]
-fn a_part_of_an_embedded_hierarchy_is_not_adopted() {
-    on(&[BackendKind::Embedded], |backend| {
-        let own = Own::new(backend).unwrap();
-        own.0.create("part").unwrap();
-        let part = Hierarchy::adopt(own.0.directory().join("part"), &Options::default());
-        assert_eq!(part.unwrap_err().errno(), libc::EINVAL);
-        let whole = Hierarchy::adopt(own.0.directory(), &Options::default()).unwrap();
-        assert_eq!(whole.groups().unwrap().len(), 1);
     });
 }
 
@@ -152,9 +142,9 @@ fn an_ordinary_user_works_in_a_delegated_directory() {
         std::fs::create_dir(&programs).unwrap();
         std::fs::set_permissions(&programs, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let program = programs.join("driver");
-        std::fs::copy(Surface::Rust.command().unwrap().get_program(), &program).unwrap();
         let actor = programs.join("actor");
-        std::fs::copy(stage::actor().unwrap(), &actor).unwrap();
+        copy(Surface::Rust.command().unwrap().get_program(), &program);
+        copy(stage::actor().unwrap().as_os_str(), &actor);
 
         let mut command = std::process::Command::new(&program);
         command.uid(NOBODY).gid(NOBODY).current_dir("/");
@@ -186,6 +176,13 @@ fn an_ordinary_user_works_in_a_delegated_directory() {
         std::fs::remove_dir_all(&programs).unwrap();
         drop(delegated);
     });
+}
+
+/// By another process: a descriptor of ours that is open for writing could be
+/// inherited by a child of another test, and a file that somebody may write is
+/// not executed.
+fn copy(from: &std::ffi::OsStr, to: &std::path::Path) {
+    assert!(std::process::Command::new("cp").arg(from).arg(to).status().unwrap().success());
 }
 
 fn is_root() -> bool {
