@@ -125,7 +125,8 @@ static void cgroup1(bool freeze)
  * No control groups: signals, and looks at /proc. What the library's algorithm
  * cannot do without is here too: the lock, the request, the record of whom we
  * are about to stop, and each pass's search for orphans of the session. How it
- * keeps the members' record is not: that is read before the clock starts.
+ * keeps the members' record is not: that is read before the clock starts. The
+ * names are such as the library removes with a group.
  */
 
 struct member {
@@ -246,8 +247,8 @@ static void stop_all(void)
 		if (look_at(&members[i]) != 'T')
 			length += sprintf(record + length, "%d %llu 1\n", members[i].pid, members[i].started);
 	}
-	stopped = must(openat(dir, "bare.stopped", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600), "bare.stopped");
-	must(write(stopped, record, length), "bare.stopped");
+	stopped = must(openat(dir, "cgf.bare-stopped", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600), "cgf.bare-stopped");
+	must(write(stopped, record, length), "cgf.bare-stopped");
 	close(stopped);
 	for (int i = 0; i < count; i++) {
 		send_to(&members[i], SIGSTOP);
@@ -277,19 +278,19 @@ static void stop_all(void)
 static void embedded(bool freeze)
 {
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	int lock = must(openat(dir, "bare.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600), "bare.lock");
+	int lock = must(openat(dir, "cgf.bare-lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600), "cgf.bare-lock");
 	int request;
 
 	must(fcntl(lock, F_OFD_SETLKW, &whole), "locking");
-	request = must(openat(dir, "bare.state", O_WRONLY | O_CREAT | O_CLOEXEC, 0600), "bare.state");
-	must(write(request, freeze ? "FROZEN\n" : "THAWED\n", 7), "bare.state");
+	request = must(openat(dir, "cgf.bare-state", O_WRONLY | O_CREAT | O_CLOEXEC, 0600), "cgf.bare-state");
+	must(write(request, freeze ? "FROZEN\n" : "THAWED\n", 7), "cgf.bare-state");
 	close(request);
 	if (freeze) {
 		stop_all();
 	} else {
 		for (int i = 0; i < count; i++)
 			send_to(&members[i], SIGCONT);
-		must(unlinkat(dir, "bare.stopped", 0), "bare.stopped");
+		must(unlinkat(dir, "cgf.bare-stopped", 0), "cgf.bare-stopped");
 	}
 	close(lock);
 }

@@ -182,7 +182,8 @@ fn an_ordinary_user_works_in_a_delegated_directory() {
 /// inherited by a child of another test, and a file that somebody may write is
 /// not executed.
 fn copy(from: &std::ffi::OsStr, to: &std::path::Path) {
-    assert!(std::process::Command::new("cp").arg(from).arg(to).status().unwrap().success());
+    let copied = std::process::Command::new("cp").arg(from).arg(to).status();
+    assert!(copied.is_ok_and(|status| status.success()), "copying {}", from.display());
 }
 
 fn is_root() -> bool {
