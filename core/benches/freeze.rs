@@ -22,16 +22,16 @@ use cgf::{BackendKind, Group, Hierarchy, Options, RemoveOptions, Spawn};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Tasks in the group, rounds, and how much the library may cost at most.
-const FREEZES: [(usize, usize, Option<f64>); 3] = [(1, 201, Some(1.25)), (100, 61, None), (1000, 31, Some(1.10))];
+const FREEZES: [(usize, usize, Option<f64>); 3] = [(1, 151, Some(1.25)), (100, 51, None), (1000, 31, Some(1.10))];
 
 /// Rounds of freezing one task by somebody who has done nothing for a while.
-const COLD: usize = 61;
+const COLD: usize = 41;
 
 /// Rounds of starting and attaching.
-const STARTS: usize = 61;
+const STARTS: usize = 41;
 
 /// Rounds of a hundred looks at the state each.
-const LOOKS: usize = 41;
+const LOOKS: usize = 31;
 
 /// How long a CPU is kept busy before something is measured on it.
 const AWAKE: Duration = Duration::from_micros(500);
@@ -154,7 +154,7 @@ impl Bench {
         let [mut freeze, mut thaw] = compare(rounds, true)?;
         // A busy machine gets a second chance, with all rounds counted.
         if allowed.is_some_and(|allowed| freeze.ratio() > allowed) {
-            let [more_freeze, more_thaw] = compare(2 * rounds, true)?;
+            let [more_freeze, more_thaw] = compare(rounds, true)?;
             freeze.extend(more_freeze);
             thaw.extend(more_thaw);
         }
@@ -408,14 +408,13 @@ impl Times {
     }
 
     /// How much the ratio depends on the moment: that of each tenth of the
-    /// rounds by itself, without the lowest and the highest tenth.
+    /// rounds by itself, without the lowest and the highest one.
     fn spread(&self) -> [f64; 2] {
         let size = self.bare.len().div_ceil(10).max(1);
         let mut ratios: Vec<f64> =
             self.cgf.chunks(size).zip(self.bare.chunks(size)).map(|(cgf, bare)| ratio(cgf, bare)).collect();
         ratios.sort_by(f64::total_cmp);
-        let last = ratios.len() - 1;
-        [ratios[last / 10], ratios[last - last / 10]]
+        [ratios[1], ratios[ratios.len() - 2]]
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use crate::backend::Admission;
+use crate::backend::{self, Admission};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::process::{self, Process};
@@ -74,11 +74,15 @@ impl Group {
         check_owner(pid)?;
         self.check_not_frozen(AttachOptions::default(), tid)?;
         backend.admit_task(self.node(), tid)?;
-        // A number read and then used: the thread may have ended in between
-        // and its number be another process's thread by now. That is seen, but
+        // A number read and then used: the thread may have ended in between,
+        // and its number be another process's by now. That is seen and undone;
         // a thread has no descriptor before Linux 6.9 to exclude it.
-        match process::process_of(tid) {
-            Ok(now) if now == pid => Ok(()),
+        match (process::process_of(tid), backend.locate(tid)) {
+            (Ok(now), Ok(Some(path))) if now == pid && path == self.node().path => Ok(()),
+            (Ok(now), Ok(Some(path))) if now != pid && path == self.node().path => {
+                backend.return_to_parent(now)?;
+                Err(gone())
+            }
             _ => Err(gone()),
         }
     }
@@ -106,11 +110,15 @@ impl Group {
             }
             return Err(process::no_such_process(pid));
         }
-        match found? {
-            Some(path) if path == self.node().path => Ok(()),
-            Some(path) => Err(Error::new(libc::ECANCELED, format!("process {pid} was moved on to {path} at once"))),
-            None => Err(Error::new(libc::ECANCELED, format!("process {pid} was moved out again at once"))),
+        let found = found?;
+        if found.as_ref() == Some(&self.node().path) || backend::is_member(backend, self.node(), pid)? {
+            return Ok(());
         }
+        if !process::Stat::of(pid).is_ok_and(|stat| stat.is_alive()) {
+            return Err(process::no_such_process(pid));
+        }
+        let to = found.map_or_else(|| "out of the hierarchy".to_owned(), |path| format!("on to {path}"));
+        Err(Error::new(libc::ECANCELED, format!("process {pid} was moved {to} at once")))
     }
 
     fn check_not_frozen(&self, options: AttachOptions, id: i32) -> Result<()> {

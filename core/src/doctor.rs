@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::backend::BackendKind;
@@ -11,7 +10,6 @@ use crate::group::{Group, RemoveOptions};
 use crate::hierarchy::Hierarchy;
 use crate::options::Options;
 use crate::place::place;
-use crate::process::this_process;
 use crate::subsystems::freezer::State;
 use crate::sys::spawn::Plan;
 
@@ -54,9 +52,12 @@ pub(crate) fn first_that_works() -> Result<BackendKind> {
 const STEP: Duration = Duration::from_secs(2);
 
 fn trial(backend: BackendKind) -> Result<()> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = OsString::from(format!("trial-{}-{count}", this_process()));
+    // By chance and not by pid, which another pid namespace on the same tree has
+    // too, and a killed trial may have left.
+    let mut number = [0_u8; 8];
+    let drawn = rustix::rand::getrandom(&mut number[..], rustix::rand::GetRandomFlags::empty());
+    drawn.map_err(|errno| Error::os(errno, "drawing a random number"))?;
+    let name = OsString::from(format!("trial-{:016x}", u64::from_ne_bytes(number)));
     let options = Options::default().backend(backend).deadline(STEP);
     let hierarchy = Hierarchy::open_on(backend, &name, &options).map_err(|error| error.context("making a group"))?;
     let tried = try_out(&hierarchy);

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::{Backend, Node};
+use crate::backend::{Backend, Node, passing};
 use crate::deadline::Wait;
 use crate::error::{Error, Result};
 use crate::frozen_time;
@@ -101,6 +101,7 @@ impl Group {
         }
         let parent = parent_of(&self.hierarchy, &self.node)?;
         same_directory(&parent, &self.node)?;
+        passing::sweep(backend, &self.node);
         if !options.recursive
             && let Some(child) = self.node.children()?.first()
         {
@@ -113,7 +114,7 @@ impl Group {
         } else if backend.is_populated(&self.node)? {
             return Err(Error::new(libc::EBUSY, format!("{self} has processes: {}", self.first_members()?)));
         }
-        self.remove_tree(backend, &parent, &self.node, &mut wait)
+        self.remove_tree(backend, &parent, &self.node, options.recursive, &mut wait)
     }
 
     /// Gives the group another name in its parent, and returns a handle for it.
@@ -154,7 +155,8 @@ impl Group {
     ///
     /// ENODEV: the group was removed. ECHILD: in a forked child.
     pub fn procs(&self) -> Result<Vec<i32>> {
-        self.backend()?.procs(&self.node).map(seen_and_sorted)
+        let backend = self.backend()?;
+        self.with_passing(&|node| backend.procs(node)).map(seen_and_sorted)
     }
 
     /// The thread numbers in this very group, as [`procs`](Group::procs).
@@ -163,7 +165,8 @@ impl Group {
     ///
     /// As [`procs`](Group::procs).
     pub fn tasks(&self) -> Result<Vec<i32>> {
-        self.backend()?.tasks(&self.node).map(seen_and_sorted)
+        let backend = self.backend()?;
+        self.with_passing(&|node| backend.tasks(node)).map(seen_and_sorted)
     }
 
     /// How many processes of this very group the caller's pid namespace does
@@ -232,6 +235,16 @@ impl Group {
         self.hierarchy.backend()
     }
 
+    /// The members of the group, those among them whom somebody has in a probe
+    /// group at this moment.
+    fn with_passing(&self, members: &dyn Fn(&Node) -> Result<Vec<i32>>) -> Result<Vec<i32>> {
+        let mut found = members(&self.node)?;
+        for child in self.node.every_child()?.iter().filter(|child| child.is_passing()) {
+            found.extend(members(child)?);
+        }
+        Ok(found)
+    }
+
     fn first_members(&self) -> Result<String> {
         let mut members = Vec::new();
         let backend = self.backend()?;
@@ -244,11 +257,23 @@ impl Group {
         Ok(format!("{}{more}", shown.join(", ")))
     }
 
-    fn remove_tree(&self, backend: &dyn Backend, parent: &Node, group: &Node, wait: &mut Wait<'_>) -> Result<()> {
-        for child in group.every_child()? {
-            self.remove_tree(backend, group, &child, wait)?;
-        }
+    fn remove_tree(
+        &self,
+        backend: &dyn Backend,
+        parent: &Node,
+        group: &Node,
+        recursive: bool,
+        wait: &mut Wait<'_>,
+    ) -> Result<()> {
         loop {
+            passing::sweep(backend, group);
+            for child in group.children()? {
+                if !recursive {
+                    let why = format!("group {} was made below {self} meanwhile", child.path);
+                    return Err(Error::new(libc::EBUSY, why));
+                }
+                self.remove_tree(backend, group, &child, recursive, wait)?;
+            }
             match backend.remove(parent, group) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 // The last ones to leave are still on their way out, or a group

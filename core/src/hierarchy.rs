@@ -160,6 +160,7 @@ impl Hierarchy {
     pub fn unmount(&self) -> Result<()> {
         let backend = self.backend()?;
         let root = &self.0.root;
+        crate::backend::passing::sweep(backend, root);
         if let Some(child) = root.children()?.first() {
             let example = &child.path;
             return Err(Error::new(libc::EBUSY, format!("hierarchy {self} still has groups, {example} for one")));

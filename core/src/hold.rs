@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use crate::attribute;
+use crate::backend::{KILLING, Node};
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::group::Group;
@@ -51,7 +52,8 @@ impl Group {
     /// # Errors
     ///
     /// Those of [`freeze_with`](Group::freeze_with), after which the share has
-    /// been given back; ETIMEDOUT: another holder comes or goes and does not get
+    /// been given back; EACCES: nor may it be noted on the group what it was before;
+    /// ETIMEDOUT: another holder comes or goes and does not get
     /// on with it before the deadline.
     pub fn hold(&self, deadline: impl Into<Deadline>) -> Result<Hold> {
         self.hold_with(FreezeOptions::within(deadline))
@@ -67,12 +69,18 @@ impl Group {
         let file = self.node().dir.open_file(backend.freeze_file(), OFlags::RDWR);
         let file = file.map_err(|errno| self.node().failed(errno, "opening the freeze file"))?;
         {
-            let _door = Door::enter(self, &file, &mut options.wait())?;
+            let mut wait = options.wait();
+            let _door = Door::enter(self, &file, &mut wait)?;
+            self.let_killer_finish(&file, &mut wait)?;
             // With nobody inside, what is recorded is what holders who were
             // killed found, and so is the state that they left: it stands.
             if !self.locked(&file)? && attribute::get(self.node(), BEFORE)?.is_none() {
                 let before = if self.is_self_freezing()? { FROZEN } else { THAWED };
                 attribute::set(self.node(), BEFORE, before)?;
+                if attribute::get(self.node(), BEFORE)?.is_none() {
+                    let why = format!("holding {self}: we may not note on it what it was before");
+                    return Err(Error::new(libc::EACCES, why));
+                }
             }
             let inside = lock::try_lock(&file, INSIDE, Mode::Read);
             inside.map_err(|errno| self.node().failed(errno, "locking the freeze file"))?;
@@ -85,6 +93,18 @@ impl Group {
                 Err(error)
             }
         }
+    }
+
+    /// A killer of version 1 freezes the group for a moment, which must not be
+    /// taken for the state that the first holder finds.
+    fn let_killer_finish(&self, file: &File, wait: &mut Wait<'_>) -> Result<()> {
+        let failed = |errno| self.node().failed(errno, "looking at the locks of the freeze file");
+        while lock::is_locked(file, KILLING, Mode::Write).map_err(failed)? {
+            if wait.pause(Duration::from_millis(1)).is_err() {
+                return Err(Error::new(libc::ETIMEDOUT, format!("{self} is being killed by somebody")));
+            }
+        }
+        Ok(())
     }
 
     fn locked(&self, file: &File) -> Result<bool> {
@@ -118,10 +138,19 @@ impl Hold {
         if group.locked(&self.file)? {
             return Ok(());
         }
-        let before = attribute::get(group.node(), BEFORE)?;
-        attribute::remove(group.node(), BEFORE)?;
-        if before.as_deref() == Some(FROZEN) { Ok(()) } else { group.thaw() }
+        // The thaw comes before the note goes: should we be killed in between,
+        // the next holder still knows.
+        if attribute::get(group.node(), BEFORE)?.as_deref() != Some(FROZEN) {
+            group.thaw()?;
+        }
+        forget(group.node())
     }
+}
+
+/// Forgets what a group was before it was held. Whoever thaws it does: what
+/// killed holders left is over then.
+pub(crate) fn forget(group: &Node) -> Result<()> {
+    attribute::remove(group, BEFORE)
 }
 
 impl Drop for Hold {

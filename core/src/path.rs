@@ -12,7 +12,7 @@ const NAME_MAX: usize = 255;
 
 /// The prefix of the groups that this library makes for a moment inside others
 /// (to prove who blocks a freeze, to let the killed die). Never listed.
-pub(crate) const PASSING: &[u8] = b"cgf.";
+const PASSING: &[u8] = b"cgf.";
 
 /// Where a group lies below its hierarchy's root: `web/1`, or nothing for the
 /// root itself. Names are bytes; every one has passed the check of R1.3, so a
@@ -105,6 +105,11 @@ impl GroupPath {
         GroupPath { bytes }
     }
 
+    /// Whether this is a group of the library's own, made for a moment.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.name().as_bytes().starts_with(PASSING)
+    }
+
     /// A path that the kernel told us, in `/proc/PID/cgroup` and the like.
     pub(crate) fn from_kernel(bytes: &[u8]) -> GroupPath {
         let bytes = bytes.strip_prefix(b"/").unwrap_or(bytes);
@@ -161,6 +166,9 @@ pub(crate) fn check_name(name: &[u8]) -> Result<()> {
     }
     if is_control_file(name) {
         return wrong("control files are called so");
+    }
+    if name.ends_with(b" (deleted)") {
+        return wrong("the kernel marks removed groups so");
     }
     if name.starts_with(PASSING) {
         return wrong("names that begin with \"cgf.\" are the library's own");

@@ -29,6 +29,9 @@ class Driver:
             return str(len(os.listdir("/proc/self/fd")) - 1)
         if name == "forget":
             self.groups.clear()
+            for child in self.children:
+                # A process keeps its group for a last look at its own end.
+                child._cgf_group = None  # type: ignore[attr-defined]
             return ""
         assert self.hierarchy is not None
         if name == "unmount":

@@ -186,3 +186,29 @@ fn two_make_and_remove_one_group() {
         assert!(own.0.groups().unwrap().is_empty());
     });
 }
+
+/// R5.2: several kill one group at once, and those above and below it; the
+/// freezer's state is as it was, and whoever is put there afterwards runs.
+#[test]
+fn several_kill_and_the_state_stays() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let above = own.0.create("above").unwrap();
+        let below = own.0.create("above/below").unwrap();
+        for _ in 0..10 {
+            start(&above, &["tree", "3"]);
+            start(&below, &["tree", "3"]);
+            std::thread::scope(|scope| {
+                for group in [&above, &below, &above, &below] {
+                    scope.spawn(|| group.kill(libc::SIGKILL).unwrap());
+                }
+                scope.spawn(|| drop(below.hold(Duration::from_secs(5))));
+            });
+            assert_eq!(above.state().unwrap(), State::Thawed, "{backend}");
+            assert_eq!(below.state().unwrap(), State::Thawed, "{backend}");
+        }
+        let pid = start(&below, &["spin"]);
+        let before = stage::cpu_time(pid).unwrap();
+        wait_for("the newcomer to run", || (stage::cpu_time(pid)? > before).then_some(())).unwrap();
+    });
+}

@@ -1,6 +1,6 @@
 //! Control groups version 1: the freezer controller, which never tells.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use super::tree::{Tree, Version};
 use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome, probe};
 use crate::blocker::Blocker;
-use crate::deadline::{Deadline, Ended, Wait};
+use crate::deadline::{Ended, Wait};
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process::{self, Process};
@@ -19,6 +19,8 @@ use crate::sys::{
     self, Errno,
     dir::{Dir, read_short, write_once},
 };
+
+mod kill;
 
 /// A hierarchy on the version 1 tree that has the freezer.
 #[derive(Debug)]
@@ -130,32 +132,27 @@ impl Backend for Cgroup1 {
     fn freeze(&self, group: &Node, wait: &mut Wait<'_>, _with_caller: bool) -> Result<Attempt> {
         let failed = |errno| group.failed(errno, "freezing");
         let state = self.state_file(group)?;
-        let is_asked = || self.is_asked(group);
         // THAWED says that nobody has asked; anything else may be for the sake
         // of a group above.
-        let was_asked = read_state(&state).map_err(failed)? != State::Thawed && is_asked()?;
+        let was_asked = read_state(&state).map_err(failed)? != State::Thawed && self.is_asked(group)?;
         if !was_asked {
             write_once(&state, b"FROZEN").map_err(failed)?;
         }
-        let mut patience = Patience::new();
-        let outcome = loop {
-            // The kernel takes a request back in one step with the state that
-            // it shows: FROZEN is never a word from before a thaw.
-            match read_state(&state).map_err(failed)? {
-                State::Frozen => break Outcome::Done,
-                State::Freezing if is_asked()? => {}
-                _ => break Outcome::Cancelled,
-            }
-            if let Err(ended) = patience.wait(wait) {
-                break Outcome::Ended(ended);
-            }
-        };
-        Ok(Attempt { was_asked, outcome })
+        let outcome = self.wait_until_frozen(group, &state, wait);
+        if outcome.is_err() && !was_asked {
+            // Nothing is half-done after an error.
+            let _ = write_once(&state, b"THAWED");
+        }
+        Ok(Attempt { was_asked, outcome: outcome? })
     }
 
-    fn thaw(&self, group: &Node, _: &mut Wait<'_>) -> Result<Outcome> {
+    fn thaw(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
+        let state = self.state_file(group)?;
+        // A killer freezes again what it found frozen: a thaw in between would be
+        // lost. It ends soon, or dies and its lock with it.
+        while self.is_being_killed(group, &state)? && wait.pause(Duration::from_millis(1)).is_ok() {}
         // The kernel lets every task go before the write returns.
-        write_once(&self.state_file(group)?, b"THAWED").map_err(|errno| group.failed(errno, "thawing"))?;
+        write_once(&state, b"THAWED").map_err(|errno| group.failed(errno, "thawing"))?;
         Ok(Outcome::Done)
     }
 
@@ -179,14 +176,29 @@ impl Backend for Cgroup1 {
     }
 
     fn kill(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
-        if self.is_asked_above(group)? {
-            return self.kill_below_frozen(group, wait);
-        }
-        self.hold_kill_release(group, wait)
+        self.take_turn_and_kill(group, wait)
     }
 }
 
 impl Cgroup1 {
+    fn wait_until_frozen(&self, group: &Node, state: &File, wait: &mut Wait<'_>) -> Result<Outcome> {
+        let mut patience = Patience::new();
+        // A group above that freezes too would show as FROZEN what is not asked
+        // for itself any more; without one, the state alone tells of a thaw, for
+        // the kernel takes a request back in one step with it.
+        let is_alone = !self.is_asked_above(group)?;
+        loop {
+            match read_state(state).map_err(|errno| group.failed(errno, "freezing"))? {
+                State::Frozen if is_alone || self.is_asked(group)? => return Ok(Outcome::Done),
+                State::Freezing if self.is_asked(group)? => {}
+                _ => return Ok(Outcome::Cancelled),
+            }
+            if let Err(ended) = patience.wait(wait) {
+                return Ok(Outcome::Ended(ended));
+            }
+        }
+    }
+
     /// `freezer.state`, which the kernel's own root does not have (EINVAL).
     fn state_file(&self, group: &Node) -> Result<File> {
         group.dir.open_file("freezer.state", OFlags::RDWR).map_err(|errno| match errno {
@@ -204,143 +216,6 @@ impl Cgroup1 {
             Err(errno) => Err(group.failed(errno, "reading the freezer's flags")),
         }
     }
-
-    /// SIGKILL stays pending on a frozen task of version 1. So: hold the group
-    /// still, so that nothing is born unseen; kill; let everything go, frozen
-    /// children included, to die; freeze again what was frozen.
-    ///
-    /// A task that does not freeze (it waits for a dead file server, say) is no
-    /// reason not to kill the others, so the hold is not waited for long.
-    fn hold_kill_release(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
-        let frozen = self.asked_within(group)?;
-        let inside = self.holds_caller(group)?;
-        let outcome = self.kill_in_rounds(group, wait, inside);
-        // Also after a failure: what was frozen before is frozen again.
-        for node in &frozen {
-            put_state(&node.dir, "FROZEN")
-                .map_err(|errno| node.failed(errno, "freezing again"))
-                .or_else(gone_is_fine)?;
-        }
-        outcome
-    }
-
-    fn kill_in_rounds(&self, group: &Node, wait: &mut Wait<'_>, inside: bool) -> Result<Outcome> {
-        loop {
-            if !inside {
-                let mut hold = Wait::until(Deadline::after(wait.deadline().at_most(Duration::from_millis(50))));
-                self.freeze(group, &mut hold, false)?;
-            }
-            let killed = super::kill_listed(self, group);
-            let released =
-                group.walk(&mut |node| put_state(&node.dir, "THAWED").map_err(|errno| node.failed(errno, "thawing")));
-            killed.and(released)?;
-            // The dying need a moment; only who is still there after it, or was
-            // born in a group that could not be held, needs another round.
-            let round = Deadline::after(Duration::from_millis(20));
-            while !round.passed() {
-                if !self.is_populated(group)? {
-                    return Ok(Outcome::Done);
-                }
-                if let Err(ended) = wait.pause(Duration::from_millis(1)) {
-                    return Ok(Outcome::Ended(ended));
-                }
-            }
-        }
-    }
-
-    /// Below a frozen ancestor nothing can be let go in place: the victims are
-    /// moved to a passing group beside the topmost frozen one, and die there.
-    fn kill_below_frozen(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
-        let (top, above) = self.tree.above(&group.path);
-        let mut beside = None;
-        for path in above.iter().filter(|path| !path.is_root()) {
-            let dir = top.open_dir(path.as_path()).map_err(|errno| group.failed(errno, "opening the groups above"))?;
-            if read_state(
-                &dir.open_file("freezer.state", OFlags::RDONLY)
-                    .map_err(|errno| group.failed(errno, "reading freezer.state above"))?,
-            ) != Ok(State::Thawed)
-            {
-                beside = path.parent();
-            }
-        }
-        let Some(beside) = beside else {
-            // The ancestor was thawed meanwhile.
-            return self.hold_kill_release(group, wait);
-        };
-        let dying = Dying::create(top, &beside)?;
-        loop {
-            let mut move_error = None;
-            group.walk(&mut |node| {
-                for pid in self.procs(node)? {
-                    let Some(process) = super::member(self, node, pid)? else { continue };
-                    super::send(&process, libc::SIGKILL).or_else(gone_is_fine)?;
-                    match put(&dying.dir, "cgroup.procs", pid) {
-                        Ok(()) | Err(Errno::SRCH) => {}
-                        Err(errno) => move_error = Some(refused(node, pid, errno)),
-                    }
-                }
-                Ok(())
-            })?;
-            if let Some(error) = move_error {
-                return Err(error.context("moving a process out of a frozen group to die"));
-            }
-            if !self.is_populated(group)? && dying.is_empty() {
-                return Ok(Outcome::Done);
-            }
-            if let Err(ended) = wait.pause(Duration::from_millis(1)) {
-                return Ok(Outcome::Ended(ended));
-            }
-        }
-    }
-
-    /// The groups of this subtree that are asked to freeze themselves.
-    fn asked_within(&self, group: &Node) -> Result<Vec<Node>> {
-        let mut asked = Vec::new();
-        group.walk(&mut |node| {
-            if self.is_asked(node)? {
-                let dir = node.dir.open_dir(".").map_err(|errno| node.failed(errno, "opening the directory"))?;
-                asked.push(Node { dir, path: node.path.clone() });
-            }
-            Ok(())
-        })?;
-        Ok(asked)
-    }
-}
-
-/// A group that exists while others die in it.
-struct Dying {
-    parent: Dir,
-    name: OsString,
-    dir: Dir,
-}
-
-impl Dying {
-    fn create(top: &Dir, beside: &GroupPath) -> Result<Dying> {
-        let failed = |errno| {
-            Error::os(
-                errno,
-                format_args!("making a group beside the frozen one, in {beside}, for the killed to die in"),
-            )
-        };
-        let parent =
-            if beside.is_root() { top.open_dir(".") } else { top.open_dir(beside.as_path()) }.map_err(failed)?;
-        let name = OsString::from(probe::passing_name("dying"));
-        parent.mkdir(&name, Mode::from_raw_mode(0o755)).map_err(failed)?;
-        let dir = parent.open_dir(&name).map_err(failed)?;
-        Ok(Dying { parent, name, dir })
-    }
-
-    fn is_empty(&self) -> bool {
-        self.dir.read("tasks").is_ok_and(|text| text.is_empty())
-    }
-}
-
-impl Drop for Dying {
-    fn drop(&mut self) {
-        // Fails while somebody has not died yet, whom no deadline could wait
-        // for; the group stays then until the next removal sweeps it.
-        let _ = self.parent.rmdir(&self.name);
-    }
 }
 
 fn put(dir: &Dir, file: &str, id: i32) -> sys::Result<()> {
@@ -349,10 +224,6 @@ fn put(dir: &Dir, file: &str, id: i32) -> sys::Result<()> {
 
 fn put_state(dir: &Dir, word: &str) -> sys::Result<()> {
     dir.write("freezer.state", word.as_bytes())
-}
-
-fn gone_is_fine(error: Error) -> Result<()> {
-    if error.is(libc::ESRCH) || error.is(libc::ENODEV) { Ok(()) } else { Err(error) }
 }
 
 fn read_state(file: &File) -> sys::Result<State> {

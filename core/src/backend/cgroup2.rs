@@ -173,7 +173,13 @@ impl Backend for Cgroup2 {
             let all = self.is_frozen_throughout(group, &events)?;
             return Ok(if all { State::Frozen } else { State::Freezing });
         }
-        let asked = self.is_asked(group)? || self.is_asked_above(group)?;
+        let asked = match self.is_asked(group) {
+            // The file is its owner's alone (others could hold up its lockers).
+            // Who may not read it sees FREEZING as THAWED, and FROZEN rightly.
+            Err(error) if error.is(libc::EACCES) => false,
+            other => other?,
+        };
+        let asked = asked || self.is_asked_above(group)?;
         Ok(if asked { State::Freezing } else { State::Thawed })
     }
 
@@ -208,32 +214,17 @@ impl Backend for Cgroup2 {
     fn freeze(&self, group: &Node, wait: &mut Wait<'_>, _with_caller: bool) -> Result<Attempt> {
         let failed = |errno| group.failed(errno, "freezing");
         let freeze = self.open_freeze_file(group)?;
+        let events = self.events(group)?;
         let was_asked = asked(&freeze).map_err(failed)?;
         if !was_asked {
             write_once(&freeze, b"1").map_err(failed)?;
         }
-        let events = self.events(group)?;
-        let mut patience = Patience::new();
-        let outcome = loop {
-            let says_frozen = says(&events, FROZEN).map_err(failed)?;
-            let frozen = says_frozen && self.is_frozen_throughout(group, &events)?;
-            // Looked at after the events: a thaw between the two looks would
-            // otherwise be taken for our success.
-            if !asked(&freeze).map_err(failed)? {
-                break Outcome::Cancelled;
-            }
-            if frozen {
-                break Outcome::Done;
-            }
-            if says_frozen {
-                // It will not say so a second time: no event to wait for.
-                patience = Patience::new();
-            }
-            if let Err(ended) = patience.wait(&events, wait).map_err(failed)? {
-                break Outcome::Ended(ended);
-            }
-        };
-        Ok(Attempt { was_asked, outcome })
+        let outcome = self.wait_until_frozen(group, &freeze, &events, wait);
+        if outcome.is_err() && !was_asked {
+            // Nothing is half-done after an error.
+            let _ = write_once(&freeze, b"0");
+        }
+        Ok(Attempt { was_asked, outcome: outcome? })
     }
 
     fn thaw(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
@@ -300,6 +291,11 @@ impl Backend for Cgroup2 {
             if !says(&events, POPULATED).map_err(|errno| group.failed(errno, "killing the processes"))? {
                 return Ok(Outcome::Done);
             }
+            if patience.is_long() {
+                // A process whose first thread has ended is not reached by
+                // cgroup.kill (seen on Linux 6.18).
+                super::kill_listed(self, group)?;
+            }
             match patience.wait(&events, wait).map_err(|errno| group.failed(errno, "killing the processes"))? {
                 Ok(()) => {}
                 Err(ended) => return Ok(Outcome::Ended(ended)),
@@ -309,6 +305,30 @@ impl Backend for Cgroup2 {
 }
 
 impl Cgroup2 {
+    fn wait_until_frozen(&self, group: &Node, freeze: &File, events: &File, wait: &mut Wait<'_>) -> Result<Outcome> {
+        let failed = |errno| group.failed(errno, "freezing");
+        let mut patience = Patience::new();
+        loop {
+            let says_frozen = says(events, FROZEN).map_err(failed)?;
+            let frozen = says_frozen && self.is_frozen_throughout(group, events)?;
+            // Looked at after the events: a thaw between the two looks would
+            // otherwise be taken for our success.
+            if !asked(freeze).map_err(failed)? {
+                return Ok(Outcome::Cancelled);
+            }
+            if frozen {
+                return Ok(Outcome::Done);
+            }
+            if says_frozen {
+                // It will not say so a second time: no event to wait for.
+                patience = Patience::new();
+            }
+            if let Err(ended) = patience.wait(events, wait).map_err(failed)? {
+                return Ok(Outcome::Ended(ended));
+            }
+        }
+    }
+
     /// Whether `frozen 1` is true of a group and everything below it.
     ///
     /// The kernel takes it that a group has either tasks or children. For one
@@ -407,22 +427,28 @@ impl Cgroup2 {
     /// by one. A task frozen by version 2 dies of SIGKILL without a thaw.
     fn kill_one_by_one(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
         let was_asked = self.is_asked(group)?;
+        let inside = self.holds_caller(group)?;
         let freeze = self.open_freeze_file(group)?;
         let failed = |errno| group.failed(errno, "killing the processes");
-        write_once(&freeze, b"1").map_err(failed)?;
+        if !inside {
+            write_once(&freeze, b"1").map_err(failed)?;
+        }
         let outcome = loop {
-            super::kill_listed(self, group)?;
-            if !self.is_populated(group)? {
-                break Outcome::Done;
+            let killed = super::kill_listed(self, group);
+            if !super::holds_others(self, group)? {
+                break Ok(Outcome::Done);
             }
             if let Err(ended) = wait.pause(Duration::from_millis(1)) {
-                break Outcome::Ended(ended);
+                break killed.map(|_| Outcome::Ended(ended));
             }
         };
         if !was_asked {
             write_once(&freeze, b"0").map_err(failed)?;
         }
-        Ok(outcome)
+        if inside {
+            super::kill_caller()?;
+        }
+        outcome
     }
 }
 
@@ -450,6 +476,11 @@ impl Patience {
 
     fn new() -> Patience {
         Patience { next: Duration::from_millis(1) }
+    }
+
+    /// Whether what usually takes a moment has not come for a while.
+    fn is_long(&self) -> bool {
+        self.next == Patience::LONGEST
     }
 
     /// Returns when the file may have changed since it was last read.

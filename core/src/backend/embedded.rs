@@ -16,7 +16,6 @@
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use rustix::fs::Mode;
@@ -25,7 +24,7 @@ use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome};
 use crate::blocker::{Blocker, Evidence};
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
-use crate::path::{GroupPath, check_name};
+use crate::path::GroupPath;
 use crate::process::{self, Process, Stat};
 use crate::subsystems::freezer::State;
 use crate::sys::{self, Errno, dir::Dir};
@@ -37,11 +36,13 @@ use request::Request;
 use still::Stillness;
 
 mod admit;
+mod file;
 mod freeze;
 mod lock;
 mod members;
 mod numbers;
 mod pass;
+pub(crate) mod private;
 mod records;
 mod request;
 mod still;
@@ -83,8 +84,15 @@ impl Embedded {
         }
         let node = |dir| Node { dir, path: GroupPath::root() };
         let own = node(root.open_dir(".").map_err(failed)?);
+        private::check(&own.dir)?;
+        // In this order: whoever else begins it makes the file that tells first.
+        let is_empty = own.dir.files().map_err(failed)?.is_empty() && own.dir.children().map_err(failed)?.is_empty();
+        if !is_empty && !private::is_hierarchy(&own.dir)? {
+            let why = "the directory is no cgroup, no hierarchy of the embedded backend, and not empty: not used";
+            return Err(Error::new(libc::EINVAL, why));
+        }
         records::begin_root(&own.dir).map_err(failed)?;
-        let root = node(topmost(root).map_err(failed)?);
+        let root = node(topmost(root)?);
         Ok(Embedded { root, own, stop, era: Era::now()?, sessions: Sessions::default() })
     }
 }
@@ -116,8 +124,11 @@ impl Backend for Embedded {
         if !is_empty || self.holds_any(&mut roll, &[page], self.scan()).map_err(errno)? {
             return Err(Errno::BUSY);
         }
-        // Somebody's own file in there: rmdir would fail, so nothing is begun.
-        if group.dir.files()?.iter().any(|name| check_name(name.as_bytes()).is_ok()) {
+        // Somebody's own file in there, or one that only is called like ours:
+        // nothing is begun.
+        let files = group.dir.files()?;
+        let is_group = file::is_there(&group.dir, file::MEMBERS)?;
+        if files.iter().any(|name| !is_group || !file::is_ours(name)) {
             return Err(Errno::BUSY);
         }
         let helper = tracer::read(&group.dir)?;
@@ -329,10 +340,11 @@ impl Embedded {
     /// Removes a group's directory with our own files in it.
     fn sweep(&self, parent: &Node, name: &OsStr) -> sys::Result<()> {
         let dir = parent.dir.open_dir(name)?;
-        for file in dir.files()? {
-            if let Some(ours) = file.to_str().filter(|name| check_name(name.as_bytes()).is_err()) {
-                dir.unlink(ours)?;
-            }
+        let mut files = dir.files()?;
+        // The file that tells a group goes last.
+        files.sort_by_key(|name| name == file::MEMBERS);
+        for ours in files.iter().filter(|name| file::is_ours(name)).filter_map(|name| name.to_str()) {
+            dir.unlink(ours)?;
         }
         match parent.dir.rmdir(name) {
             Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Errno::BUSY),
@@ -341,17 +353,22 @@ impl Embedded {
     }
 }
 
-/// The topmost of the groups that a group's directory lies in.
-fn topmost(root: &Dir) -> sys::Result<Dir> {
-    let mut top = root.open_dir(".")?;
+/// The topmost of the groups that a group's directory lies in, as far as they
+/// are the same user's: what others write there is not about us.
+fn topmost(root: &Dir) -> Result<Dir> {
+    let failed = |errno| Error::os(errno, "looking for the groups above the hierarchy's root directory");
+    let mut top = root.open_dir(".").map_err(failed)?;
     loop {
-        let above = match Dir::open(&top.location()?.join("..")) {
+        let above = match top.location().and_then(|path| Dir::open(&path.join(".."))) {
             Ok(above) => above,
             // Not ours to look at: then not our group either.
             Err(Errno::ACCESS | Errno::PERM) => return Ok(top),
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(failed(errno)),
         };
-        if above.identity()? == top.identity()? || !records::are_in(&above)? {
+        let is_above = above.identity().map_err(failed)? != top.identity().map_err(failed)?
+            && records::are_in(&above).map_err(failed)?
+            && private::are_one_owners(&above, &top)?;
+        if !is_above {
             return Ok(top);
         }
         top = above;

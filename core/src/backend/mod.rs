@@ -8,7 +8,7 @@ use std::str::FromStr;
 use crate::blocker::Blocker;
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
-use crate::path::{GroupPath, PASSING};
+use crate::path::GroupPath;
 use crate::process::{self, Process};
 use crate::subsystems::freezer::State;
 use crate::sys::{self, Errno, dir::Dir};
@@ -16,6 +16,7 @@ use crate::sys::{self, Errno, dir::Dir};
 pub(crate) mod cgroup1;
 pub(crate) mod cgroup2;
 pub(crate) mod embedded;
+pub(crate) mod passing;
 mod probe;
 mod suspects;
 pub(crate) mod tree;
@@ -105,7 +106,7 @@ impl Node {
 
     /// Whether this is a group of the library's own, made for a moment.
     pub(crate) fn is_passing(&self) -> bool {
-        self.path.name().as_encoded_bytes().starts_with(PASSING)
+        self.path.is_passing()
     }
 
     /// Calls `visit` on this group and every one below, parents first.
@@ -123,6 +124,11 @@ impl Node {
         Ok(())
     }
 }
+
+/// Whoever kills a group of version 1 has this byte of its freeze file locked.
+/// While it is, FROZEN may be the killer's own word and says nothing about what
+/// was before.
+pub(crate) const KILLING: u64 = (1 << 40) + 2;
 
 /// How a wait for the kernel's word ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,27 +257,49 @@ pub(crate) fn send(process: &Process, signal: i32) -> Result<()> {
 }
 
 /// Sends SIGKILL to every process of the group and below that is listed now,
-/// the caller last.
-pub(crate) fn kill_listed(backend: &dyn Backend, group: &Node) -> Result<()> {
+/// but the caller, whose turn comes last: says whether it is among them.
+///
+/// EPERM if one could not be sent it; the others were.
+pub(crate) fn kill_listed(backend: &dyn Backend, group: &Node) -> Result<bool> {
     let caller = process::this_process();
     let mut caller_is_in = false;
+    let mut refused = None;
     group.walk(&mut |node| {
-        for pid in backend.procs(node)? {
+        // By thread: a process whose first one has ended is not listed.
+        let mut pids: Vec<i32> =
+            backend.tasks(node)?.into_iter().filter_map(|tid| process::process_of(tid).ok()).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        for pid in pids {
             if pid == caller {
                 caller_is_in = true;
             } else if let Some(process) = member(backend, node, pid)? {
                 match send(&process, libc::SIGKILL) {
-                    Err(error) if !error.is(libc::ESRCH) => return Err(error),
+                    Err(error) if !error.is(libc::ESRCH) => refused = Some(error),
                     _ => {}
                 }
             }
         }
         Ok(())
     })?;
-    if caller_is_in {
-        send(&Process::open(caller)?, libc::SIGKILL)?;
-    }
-    Ok(())
+    refused.map_or(Ok(caller_is_in), Err)
+}
+
+/// Whether somebody else than the caller is in the group or below.
+pub(crate) fn holds_others(backend: &dyn Backend, group: &Node) -> Result<bool> {
+    let caller = process::this_process();
+    let mut found = false;
+    group.walk(&mut |node| {
+        found = found
+            || backend.tasks(node)?.into_iter().any(|tid| process::process_of(tid).is_ok_and(|pid| pid != caller));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The end of a caller who kills the group that it is in.
+pub(crate) fn kill_caller() -> Result<()> {
+    send(&Process::open(0)?, libc::SIGKILL)
 }
 
 /// A listed process, held so that it stays the one that was listed.
@@ -285,10 +313,27 @@ pub(crate) fn member(backend: &dyn Backend, group: &Node, pid: i32) -> Result<Op
         Ok(process) => process,
         Err(error) => return gone(error),
     };
-    match backend.locate(pid) {
-        // Below counts too: a probe may be holding it for a moment.
-        Ok(Some(path)) if path.is_within(&group.path) => Ok(Some(process)),
-        Ok(_) => Ok(None),
+    match is_member(backend, group, pid) {
+        Ok(true) => Ok(Some(process)),
+        Ok(false) => Ok(None),
         Err(error) => gone(error),
     }
+}
+
+/// Whether a process is in the group or below.
+///
+/// A first thread that has ended, others still running, is in no group that
+/// could be told: then the others are asked. On version 1 one thread in the
+/// group makes its process a member.
+pub(crate) fn is_member(backend: &dyn Backend, group: &Node, pid: i32) -> Result<bool> {
+    let within = |path: Option<GroupPath>| path.is_some_and(|path| path.is_within(&group.path));
+    if within(backend.locate(pid)?) {
+        return Ok(true);
+    }
+    for tid in process::threads(pid).unwrap_or_default() {
+        if tid != pid && backend.locate(tid).is_ok_and(within) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -7,18 +7,15 @@
 //! (Measured on Linux 6.18: on both versions the blocker leaves its probe group
 //! unfrozen and every other task does not.)
 
-use std::ffi::OsString;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rustix::fs::Mode;
-
+use super::passing::{self, Passing};
 use super::suspects::suspects;
 use super::{Backend, Effort, Node};
 use crate::blocker::{Blocker, Evidence};
 use crate::deadline::Deadline;
 use crate::error::Result;
-use crate::process;
+use crate::process::Process;
 use crate::sys::{self, Errno, dir::Dir};
 
 /// What differs between the kernel's two versions.
@@ -44,10 +41,11 @@ pub(super) fn blockers(backend: &dyn Backend, group: &Node, kind: &Kind, effort:
             && !node.is_passing()
             && !suspects.is_empty()
         {
+            passing::sweep(backend, node);
             // What runs or may not be interrupted is asked about first, should
             // the time not suffice for all.
             suspects.sort_by_key(|blocker| !matches!(blocker.state, 'R' | 'D'));
-            suspects = proved(node, kind, suspects, deadline);
+            suspects = proved(backend, node, kind, suspects, deadline);
         }
         found.append(&mut suspects);
         Ok(())
@@ -56,17 +54,10 @@ pub(super) fn blockers(backend: &dyn Backend, group: &Node, kind: &Kind, effort:
     Ok(found)
 }
 
-/// A name for a group that lives for a moment; unique on this machine.
-pub(super) fn passing_name(purpose: &str) -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("cgf.{purpose}.{}.{count}", process::this_process())
-}
-
 /// Those of the suspects that the kernel confirms, and those it could not be
 /// asked about.
-fn proved(node: &Node, kind: &Kind, suspects: Vec<Blocker>, deadline: Deadline) -> Vec<Blocker> {
-    let Ok(probe) = Probe::create(node, kind) else { return suspects };
+fn proved(backend: &dyn Backend, node: &Node, kind: &Kind, suspects: Vec<Blocker>, deadline: Deadline) -> Vec<Blocker> {
+    let Ok(probe) = Probe::create(backend, node, kind) else { return suspects };
     let by_process = kind.file == "cgroup.procs";
     let mut acquitted: Option<i32> = None;
     let mut found = Vec::new();
@@ -75,7 +66,7 @@ fn proved(node: &Node, kind: &Kind, suspects: Vec<Blocker>, deadline: Deadline) 
             continue;
         }
         let moved = if by_process { suspect.pid } else { suspect.tid };
-        match probe.ask(moved, deadline) {
+        match probe.ask(suspect.pid, moved, deadline) {
             Some(Answer::Frozen) => {
                 if by_process {
                     acquitted = Some(suspect.pid);
@@ -100,38 +91,46 @@ enum Answer {
 
 /// A child group that holds one suspect at a time.
 struct Probe<'a> {
+    backend: &'a dyn Backend,
     node: &'a Node,
     kind: &'a Kind,
-    name: OsString,
-    dir: Dir,
+    group: Passing,
 }
 
 impl<'a> Probe<'a> {
-    fn create(node: &'a Node, kind: &'a Kind) -> sys::Result<Probe<'a>> {
-        let name = OsString::from(passing_name("probe"));
-        node.dir.mkdir(&name, Mode::from_raw_mode(0o755))?;
-        match node.dir.open_dir(&name) {
-            Ok(dir) => Ok(Probe { node, kind, name, dir }),
-            Err(errno) => {
-                let _ = node.dir.rmdir(&name);
-                Err(errno)
-            }
-        }
+    fn create(backend: &'a dyn Backend, node: &'a Node, kind: &'a Kind) -> sys::Result<Probe<'a>> {
+        let parent = node.dir.open_dir(".")?;
+        Ok(Probe { backend, node, kind, group: Passing::create(parent, backend.freeze_file(), "probe")? })
     }
 
     /// `None`: the kernel could not be asked.
-    fn ask(&self, id: i32, deadline: Deadline) -> Option<Answer> {
+    ///
+    /// A suspect that left the group since it was listed is no blocker any more
+    /// and must not be fetched back, and its number may be another's. So it is
+    /// held by a pidfd and its membership asked again right before it is moved.
+    /// Between that and the move somebody may still take it elsewhere, as with
+    /// any two who move one process at the same time.
+    fn ask(&self, pid: i32, id: i32, deadline: Deadline) -> Option<Answer> {
         if deadline.passed() {
             return None;
         }
-        match self.dir.write(self.kind.file, id.to_string().as_bytes()) {
+        let Ok(process) = Process::open(pid) else { return Some(Answer::Gone) };
+        if !matches!(self.backend.locate(id), Ok(Some(path)) if path == self.node.path) || !process.is_there() {
+            return Some(Answer::Gone);
+        }
+        match self.group.dir.write(self.kind.file, id.to_string().as_bytes()) {
             Ok(()) => {}
             Err(Errno::SRCH) => return Some(Answer::Gone),
             Err(_) => return None,
         }
+        if !process.is_there() {
+            // Another process may have the number and have been moved instead.
+            let _ = self.backend.return_to_parent(id);
+            return Some(Answer::Gone);
+        }
         let settled = Deadline::after(deadline.at_most(SETTLING));
         let answer = loop {
-            match (self.kind.is_frozen)(&self.dir) {
+            match (self.kind.is_frozen)(&self.group.dir) {
                 Ok(true) => break Some(Answer::Frozen),
                 Ok(false) if settled.passed() => break Some(Answer::Blocks),
                 Ok(false) => std::thread::sleep(Duration::from_micros(100)),
@@ -144,19 +143,12 @@ impl<'a> Probe<'a> {
 
     /// Moves everything back: the suspect, and what it forked meanwhile.
     fn put_back(&self) {
-        let Ok(inside) = self.dir.read(self.kind.file) else { return };
-        for id in process::numbers(&inside) {
-            // A failure means that it died.
-            let _ = self.node.dir.write(self.kind.file, id.to_string().as_bytes());
-        }
+        passing::move_all(&self.group.dir, &self.node.dir, self.kind.file);
     }
 }
 
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
         self.put_back();
-        // If somebody is still in it, it is swept when the group is removed;
-        // meanwhile listing, freezing and killing reach into it.
-        let _ = self.node.dir.rmdir(&self.name);
     }
 }

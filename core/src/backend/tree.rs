@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::Node;
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process::{self, no_such_process};
@@ -44,6 +45,12 @@ impl Mount {
             };
             Error::new(libc::ENODEV, what)
         })
+    }
+
+    /// Whether what is mounted lies above our cgroup namespace: the mount is from
+    /// outside of it, and `/proc/PID/cgroup` names groups by another root.
+    fn is_beyond_namespace(&self) -> bool {
+        self.root.components().any(|name| name == "..")
     }
 
     /// The cgroup of a process as a path below the mount; `None` if it lies
@@ -99,6 +106,9 @@ impl Tree {
 
     /// The group of a process, below the hierarchy's root; `None` if outside.
     pub(crate) fn locate(&self, pid: i32) -> Result<Option<GroupPath>> {
+        if self.mount.is_beyond_namespace() {
+            return self.search("cgroup.procs", pid);
+        }
         match self.group_in(&format!("/proc/{pid}/cgroup")) {
             Err(Errno::SRCH) => Err(no_such_process(pid)),
             Err(errno) => Err(Error::os(errno, format_args!("reading the cgroup of {pid}"))),
@@ -108,6 +118,12 @@ impl Tree {
 
     /// The group of the calling thread, below the hierarchy's root.
     pub(crate) fn locate_caller(&self) -> Result<Option<GroupPath>> {
+        if self.mount.is_beyond_namespace() {
+            return match self.mount.version {
+                Version::Two => self.search("cgroup.procs", process::this_process()),
+                Version::OneFreezer => self.search("tasks", rustix::thread::gettid().as_raw_nonzero().get()),
+            };
+        }
         self.group_in("/proc/thread-self/cgroup").map_err(|errno| Error::os(errno, "reading our own cgroup"))
     }
 
@@ -131,8 +147,32 @@ impl Tree {
         home.and_then(|dir| dir.write("cgroup.procs", pid.to_string().as_bytes())).map_err(failed)
     }
 
+    /// Looks through the members of every group of the hierarchy: slow, and the
+    /// only way where `/proc/PID/cgroup` speaks of another root than the mount.
+    fn search(&self, file: &str, id: i32) -> Result<Option<GroupPath>> {
+        let dir = if self.base.is_root() { self.top.open_dir(".") } else { self.top.open_dir(self.base.as_path()) };
+        let dir = dir.map_err(|errno| Error::os(errno, "opening the hierarchy's root directory"))?;
+        let mut found = None;
+        Node { dir, path: GroupPath::root() }.walk(&mut |node| {
+            let members = node.dir.read(file).map_err(|errno| node.failed(errno, "reading the members"))?;
+            if process::numbers(&members).contains(&id) {
+                found = if node.is_passing() { node.path.parent() } else { Some(node.path.clone()) };
+            }
+            Ok(())
+        })?;
+        if found.is_none() && process::Stat::of(id).is_err() {
+            return Err(no_such_process(id));
+        }
+        Ok(found)
+    }
+
     fn group_in(&self, proc_file: &str) -> crate::sys::Result<Option<GroupPath>> {
-        Ok(self.mount.group_of(proc_file)?.and_then(|path| path_below(&path, &self.base)))
+        let found = self.mount.group_of(proc_file)?.and_then(|path| path_below(&path, &self.base));
+        // Who is in a passing group is in the one around it.
+        Ok(found.map(|path| match path.parent() {
+            Some(around) if path.is_passing() => around,
+            _ => path,
+        }))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::deadline::{Deadline, Ended, Meanwhile, Wait};
 use crate::error::{Error, Result};
 use crate::frozen_time;
 use crate::group::Group;
+use crate::hold;
 
 /// What a group's tasks do (R3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -147,7 +148,8 @@ impl Group {
         let mut wait = Wait::with(deadline, options.meanwhile);
         let attempt = backend.freeze(self.node(), &mut wait, inside)?;
         if !attempt.was_asked && attempt.outcome != Outcome::Cancelled {
-            frozen_time::begin(backend, self.node(), began)?;
+            // A figure for people: no reason to fail a freeze.
+            let _ = frozen_time::begin(backend, self.node(), began);
         }
         let error = match attempt.outcome {
             Outcome::Done => return Ok(()),
@@ -156,9 +158,9 @@ impl Group {
             Outcome::Cancelled => {
                 return Err(Error::new(libc::ECANCELED, format!("somebody thawed {self} while it was freezing")));
             }
-            Outcome::Ended(ended) => match self.not_frozen(ended, deadline)? {
-                Some(error) => error,
-                None => return Ok(()),
+            Outcome::Ended(ended) => match self.not_frozen(ended, deadline) {
+                Ok(None) => return Ok(()),
+                Ok(Some(error)) | Err(error) => error,
             },
         };
         if options.rollback && !attempt.was_asked {
@@ -184,6 +186,7 @@ impl Group {
         let deadline = self.hierarchy().deadline();
         let outcome = backend.thaw(self.node(), &mut Wait::until(deadline))?;
         frozen_time::end(backend, self.node())?;
+        hold::forget(self.node())?;
         match outcome {
             Outcome::Ended(_) => {
                 let waited = deadline.elapsed().as_millis();

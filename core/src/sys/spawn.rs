@@ -55,9 +55,10 @@ impl Plan {
 pub(crate) struct Waiting {
     pid: i32,
     pidfd: OwnedFd,
-    /// One byte from us starts the program. The child's end closes when it
-    /// does; a report comes instead when it cannot.
+    /// The child says here that it is ready, and one byte from us lets it go on.
     line: OwnedFd,
+    /// Ends when the program starts; a report comes before if it cannot.
+    report: OwnedFd,
     /// Somebody else owns the child now: it is not ended with this value.
     handed_over: bool,
 }
@@ -89,11 +90,22 @@ impl Waiting {
     /// Lets the child start its program, and waits until it has. On `Late` the
     /// child is sent SIGKILL; a frozen one dies when it is let go.
     pub(crate) fn start(mut self, deadline: Deadline) -> std::result::Result<OwnedFd, NotStarted> {
-        if send(&self.line, &[1]) == Err(Errno::PIPE) {
+        let failed = |errno| NotStarted::Failed("waiting for the program to start", errno);
+        // Its death is asked of the pidfd: the ends of sockets and pipes may be
+        // kept open by a child that another thread has forked.
+        match wait_for_any([self.line.as_fd(), self.pidfd.as_fd()], deadline).map_err(failed)? {
+            [true, _] => {}
+            [false, true] => return Err(NotStarted::Stillborn),
+            [false, false] => return Err(NotStarted::Late),
+        }
+        let mut ready = [0_u8; 1];
+        if !matches!(rustix::io::read(&self.line, &mut ready), Ok(1)) {
             return Err(NotStarted::Stillborn);
         }
+        // One that has died since takes no word; its report has ended.
+        let _ = send(&self.line, &[1]);
         let mut report = [0_u8; 8];
-        match receive(&self.line, &mut report, deadline) {
+        match read_once(&self.report, &mut report, deadline) {
             Ok(Some(0)) => {
                 self.handed_over = true;
                 self.pidfd.try_clone().map_err(|error| NotStarted::Failed("executing", io_errno(&error)))
@@ -104,9 +116,7 @@ impl Waiting {
                 Err(NotStarted::Failed(step, Errno::from_raw_os_error(errno)))
             }
             Ok(None) => Err(NotStarted::Late),
-            // It closed its end with our word unread.
-            Err(Errno::CONNRESET) => Err(NotStarted::Stillborn),
-            Err(errno) => Err(NotStarted::Failed("waiting for the program to start", errno)),
+            Err(errno) => Err(failed(errno)),
         }
     }
 }
@@ -133,6 +143,12 @@ impl Drop for Waiting {
 /// behind a sandbox that hides clone3.
 pub(crate) fn create(plan: &Plan, group: Option<BorrowedFd<'_>>) -> Result<Waiting> {
     let (ours, theirs) = socket_pair()?;
+    let (report, _) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    // Nobody has this pipe's other end, which tells by its closing that the
+    // program runs: the child opens it by this name, for itself alone. An end
+    // that is there when the child is born could be inherited by whatever another
+    // thread forks in that moment, and would be kept open by it.
+    let report_name = CString::new(format!("/proc/self/fd/{}", report.as_raw_fd())).map_err(|_| Errno::INVAL)?;
     let argv = pointers(&plan.argv);
     let envp = pointers(&plan.envp);
     let candidates = pointers(&plan.candidates);
@@ -156,13 +172,14 @@ pub(crate) fn create(plan: &Plan, group: Option<BorrowedFd<'_>>) -> Result<Waiti
             above,
             line: theirs.as_raw_fd(),
             parents_end: ours.as_raw_fd(),
+            report_name: report_name.as_ptr(),
             mask: plan.signal_mask.unwrap_or(mask),
         };
         steps.run(&mut moved);
     }
     set_signal_mask(mask);
     match born? {
-        Born::Parent { pid, pidfd } => Ok(Waiting { pid, pidfd, line: ours, handed_over: false }),
+        Born::Parent { pid, pidfd } => Ok(Waiting { pid, pidfd, line: ours, report, handed_over: false }),
         // `run` does not return; were it to, this would be the child.
         Born::Child => exit_now(127),
     }
@@ -234,6 +251,7 @@ struct ChildSteps<'a> {
     /// Our copy of the parent's end: while it is open here, the parent's death
     /// would go unnoticed.
     parents_end: RawFd,
+    report_name: *const libc::c_char,
     mask: u64,
 }
 
@@ -243,13 +261,18 @@ impl ChildSteps<'_> {
         // SAFETY: a descriptor of this child that nothing here uses.
         unsafe { libc::close(self.parents_end) };
         let Ok(line) = duplicate(self.line, self.above) else { exit_now(127) };
+        // SAFETY: `report_name` is a string that ends in NUL.
+        let report = unsafe { libc::open(self.report_name, libc::O_WRONLY | libc::O_CLOEXEC) };
+        let Ok(report) = duplicate(report, self.above) else { exit_now(127) };
         let failed = |step: u8, errno: Errno| -> ! {
-            let mut report = [step, 0, 0, 0, 0, 0, 0, 0];
-            report[4..].copy_from_slice(&errno.raw_os_error().to_ne_bytes());
-            // SAFETY: `line` is a descriptor of this child, `report` eight bytes.
-            unsafe { libc::send(line, report.as_ptr().cast(), report.len(), libc::MSG_NOSIGNAL) };
+            let mut text = [step, 0, 0, 0, 0, 0, 0, 0];
+            text[4..].copy_from_slice(&errno.raw_os_error().to_ne_bytes());
+            // SAFETY: `report` is a descriptor of this child, `text` eight bytes.
+            unsafe { libc::write(report, text.as_ptr().cast(), text.len()) };
             exit_now(127)
         };
+        // SAFETY: one byte is read from a place that has one.
+        unsafe { libc::send(line, b"!".as_ptr().cast(), 1, libc::MSG_NOSIGNAL) };
         // The parent's word. No word: it gave up, or has gone.
         let mut word = 0_u8;
         loop {
@@ -424,12 +447,12 @@ fn send(line: &OwnedFd, bytes: &[u8]) -> Result<()> {
 }
 
 /// `Some(0)`: the other end closed. `None`: nothing came in time.
-fn receive(line: &OwnedFd, bytes: &mut [u8], deadline: Deadline) -> Result<Option<usize>> {
+fn read_once(pipe: &OwnedFd, bytes: &mut [u8], deadline: Deadline) -> Result<Option<usize>> {
     loop {
-        if !wait_readable(line.as_fd(), deadline)? {
+        if !wait_readable(pipe.as_fd(), deadline)? {
             return Ok(None);
         }
-        match rustix::io::read(line, &mut *bytes) {
+        match rustix::io::read(pipe, &mut *bytes) {
             Ok(count) => return Ok(Some(count)),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
@@ -439,14 +462,19 @@ fn receive(line: &OwnedFd, bytes: &mut [u8], deadline: Deadline) -> Result<Optio
 
 /// Waits until the descriptor can be read; `false` when the time is up.
 pub(crate) fn wait_readable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<bool> {
+    wait_for_any([fd], deadline).map(|[ready]| ready)
+}
+
+/// Waits until one of the descriptors can be read, and says which can.
+fn wait_for_any<const N: usize>(fds: [BorrowedFd<'_>; N], deadline: Deadline) -> Result<[bool; N]> {
+    let mut polled = fds.each_ref().map(|fd| PollFd::new(fd, PollFlags::IN));
     loop {
         let left = deadline.remaining().map(|left| rustix::event::Timespec {
             tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         });
-        match rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::IN)], left.as_ref()) {
-            Ok(0) => return Ok(false),
-            Ok(_) => return Ok(true),
+        match rustix::event::poll(&mut polled, left.as_ref()) {
+            Ok(_) => return Ok(polled.map(|fd| !fd.revents().is_empty())),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }

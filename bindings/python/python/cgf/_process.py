@@ -34,7 +34,7 @@ class Process(subprocess.Popen[AnyStr]):
         for name, nothing in _UNSUPPORTED.items():
             if kwargs.get(name, nothing) != nothing:
                 raise ValueError(f"{name}= is not supported by Group.spawn; start a program that does it itself")
-        self._cgf_group = group
+        self._cgf_group: Group | None = group
         # Where this one stands among Popen's private arguments differs between versions.
         self._cgf_session = bool(kwargs.get("start_new_session", False))
         super().__init__(args, **kwargs)
@@ -79,6 +79,7 @@ class Process(subprocess.Popen[AnyStr]):
 
         redirected = [(p2cread, 0), (c2pwrite, 1), (errwrite, 2)]
         try:
+            assert self._cgf_group is not None
             self.pid = self._cgf_group._start(
                 _encoded(_program(executable, env)),
                 [_encoded(arg) for arg in args],
@@ -113,14 +114,18 @@ class Process(subprocess.Popen[AnyStr]):
         Without control groups, what a child leaves behind is found by the child, and a
         look at the group records it.
         """
-        if self.returncode is not None:
+        group = self._cgf_group
+        if group is None or self.returncode is not None:
             return
         try:
-            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | no_hang) is not None:
-                self._cgf_group.procs()
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | no_hang) is None:
+                return
+            group.procs()
         except (ChildProcessError, CgfError):
             # Somebody else has waited for it, or the group is gone: nothing to see.
             pass
+        # Looked at once, and its descriptor is not kept open any longer.
+        self._cgf_group = None
 
 
 def _encoded(text: Any) -> bytes:

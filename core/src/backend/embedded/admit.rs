@@ -98,6 +98,10 @@ impl Embedded {
                 _ => {}
             }
         }
+        // If it has ended, its number may be another's by now, and the children too.
+        if !members::is_there(key_of(stat)) {
+            return Err(process::no_such_process(stat.pid));
+        }
         roll.add(&self.root, from, &stay)?;
         // A session belongs to the group of its leader: its later orphans are
         // sought there, and there only.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::pass::{self, Pass};
+use super::lock::{self, Killer};
+use super::pass;
 use super::records::{Roll, key_of};
 use super::request::{self, Request};
-use super::{Embedded, Patience, StopMethod, lock, stopped, tracer};
+use super::{Embedded, Patience, StopMethod, stopped, tracer};
 use crate::backend::{Attempt, Node, Outcome, send};
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
@@ -13,8 +14,9 @@ use crate::process::{self, Process, Stat};
 use crate::subsystems::freezer::State;
 use crate::sys::{helper, spawn::wait_readable};
 
-/// So many passes in a row must find nobody new and nobody running. One may
-/// miss a process whose parent ended between two looks.
+/// So many passes in a row must find nobody new and nobody running, if processes
+/// were born meanwhile, ours or not: one may miss a process whose parent ended
+/// between two looks.
 pub(super) const QUIET: u32 = 3;
 
 /// How long a kill tries to hold its victims still first. Who does not stop by
@@ -131,13 +133,15 @@ impl Embedded {
                 Some(was_asked) => was_asked,
                 None => {
                     if request.is_none() {
+                        // It has to stop everybody first; the next one counts.
+                        scan.spare_orphans();
                         tracer::clear(&group.dir).and_then(|()| request::ask(&group.dir, true)).map_err(unwritten)?;
                     }
                     *asked_before.insert(!request.is_none())
                 }
             };
-            let Pass { quiet: is_quiet, met_caller } = pass::stop(&self.root, &mut scan, &mut roll, &pages)?;
-            if met_caller && !beside {
+            let pass = pass::stop(&self.root, &mut scan, &mut roll, &pages)?;
+            if pass.met_caller && !beside {
                 if !was_asked {
                     request::ask(&group.dir, false).map_err(unwritten)?;
                     self.release_unasked(&roll, &pages)?;
@@ -146,8 +150,11 @@ impl Embedded {
                 return Err(Error::new(libc::EDEADLK, why));
             }
             drop(held);
-            quiet = if is_quiet { quiet + 1 } else { 0 };
-            if quiet == QUIET {
+            if pass.quiet && pass.hasty {
+                continue;
+            }
+            quiet = if pass.quiet { quiet + 1 } else { 0 };
+            if quiet == QUIET || (pass.quiet && pass.unborn) {
                 return Ok(Attempt { was_asked, outcome: Outcome::Done });
             }
             if quiet == 0
@@ -167,7 +174,12 @@ impl Embedded {
         let request = roll.request(&self.root, page)?;
         let mut scan = self.scan();
         let frozen = match request {
-            Request::None => return Ok(State::Thawed),
+            Request::None => {
+                if held.is_some() {
+                    self.release_abandoned(&roll, &pages)?;
+                }
+                return Ok(State::Thawed);
+            }
             Request::Stop if held.is_some() => {
                 // If the first pass had to stop somebody, it may have worked.
                 let mut pass = pass::stop(&self.root, &mut scan, &mut roll, &pages)?;
@@ -212,6 +224,31 @@ impl Embedded {
         failure.map_or(Ok(()), Err)
     }
 
+    /// Continues whom somebody held who died before he could let them go: a
+    /// killer, or one who had taken the request back already.
+    fn release_abandoned(&self, roll: &Roll, pages: &[usize]) -> Result<()> {
+        let failed = |errno| Error::os(errno, "looking for processes that were left stopped");
+        let mut abandoned = Vec::new();
+        for &page in pages {
+            if stopped::are_there(&roll.dir(&self.root, page)?).map_err(failed)? && !self.is_being_killed(roll, page)? {
+                abandoned.push(page);
+            }
+        }
+        self.release_unasked(roll, &abandoned)
+    }
+
+    fn is_being_killed(&self, roll: &Roll, page: usize) -> Result<bool> {
+        let failed = |errno| Error::os(errno, format_args!("asking who kills group {}", roll.pages[page].path));
+        for (index, above) in roll.pages.iter().enumerate() {
+            if roll.pages[page].path.is_within(&above.path)
+                && Killer::is_at(&roll.dir(&self.root, index)?).map_err(failed)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Sees to somebody who has just come into a group.
     pub(super) fn see_to(&self, roll: &mut Roll, page: usize, request: Request) -> Result<()> {
         match request {
@@ -251,6 +288,8 @@ impl Embedded {
     /// Holds everybody still, so that nobody is born unseen, and then kills.
     /// SIGKILL ends a stopped process without a continue.
     pub(super) fn stop_and_kill(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
+        // The mark comes before the first stop and goes after the last continue.
+        let _killer = Killer::of(group)?;
         let killed = self.hold_and_kill(group, wait);
         // Whom we held but could not kill runs on, if nobody asked to freeze it.
         let met_caller = {

@@ -1,4 +1,5 @@
-//! One lock for a hierarchy: whoever reads or writes its records holds it.
+//! One lock for a hierarchy: whoever reads or writes its records holds it. The
+//! file's content is the [`Era`] and the process of the last holder.
 //!
 //! It is an open-file-description lock, so a holder that is killed gives it
 //! back, and two threads of one process exclude each other as two processes
@@ -14,15 +15,13 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
+use super::file::{self, LOCK, REQUEST};
 use super::{pass, records, stopped};
-use crate::backend::Node;
+use crate::backend::{KILLING, Node};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::process;
-use crate::sys::{self, Errno, dir, lock};
-
-/// Its content is the [`Era`] and the process of the last holder.
-const FILE: &str = "cgroup.lock";
+use crate::sys::{self, Errno, dir, dir::Dir, lock};
 
 /// The longest wait for the lock, whatever the caller's deadline: the holder
 /// needs milliseconds, unless somebody stopped it.
@@ -73,9 +72,9 @@ impl Drop for Held {
 pub(super) fn take(root: &Node, era: &Era, deadline: Deadline) -> Result<Held> {
     let failed = |errno| match errno {
         Errno::NOENT => root.vanished(),
-        errno => Error::os(errno, format_args!("locking the hierarchy ({FILE} in its root directory)")),
+        errno => Error::os(errno, format_args!("locking the hierarchy ({LOCK} in its root directory)")),
     };
-    let file = root.dir.create_file(FILE, OFlags::RDWR).map_err(failed)?;
+    let file = file::create(&root.dir, LOCK, OFlags::RDWR).map_err(failed)?;
     let left = deadline.remaining().unwrap_or(LONGEST).clamp(SHORTEST, LONGEST);
     let patience = Deadline::after(left);
     let mut pause = Duration::from_micros(20);
@@ -96,9 +95,41 @@ pub(super) fn take(root: &Node, era: &Era, deadline: Deadline) -> Result<Held> {
     Ok(held)
 }
 
+/// A killer's mark on a group, until this is dropped: it holds the processes of
+/// the group and below, although nobody asks for it.
+#[derive(Debug)]
+pub(super) struct Killer {
+    file: File,
+}
+
+impl Killer {
+    /// Several may kill at once.
+    pub(super) fn of(group: &Node) -> Result<Killer> {
+        let file = file::create(&group.dir, REQUEST, OFlags::RDONLY);
+        let marked = file.and_then(|file| lock::try_lock(&file, KILLING, lock::Mode::Read).map(|_| Killer { file }));
+        marked.map_err(|errno| group.failed(errno, "locking freezer.state"))
+    }
+
+    /// Whether somebody kills this group. The mark of one that died is gone.
+    pub(super) fn is_at(dir: &Dir) -> sys::Result<bool> {
+        match file::open(dir, REQUEST, OFlags::RDONLY) {
+            Ok(file) => lock::is_locked(&file, KILLING, lock::Mode::Write),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+impl Drop for Killer {
+    fn drop(&mut self) {
+        // Closing would not do, as above.
+        let _ = lock::unlock(&self.file, KILLING);
+    }
+}
+
 /// After a reboot the recorded numbers may be anybody's: they are forgotten.
 fn check_era(root: &Node, era: &Era, held: &Held) -> Result<()> {
-    let failed = |errno| Error::os(errno, format_args!("writing {FILE}"));
+    let failed = |errno| Error::os(errno, format_args!("writing {LOCK}"));
     let mut buffer = [0; 256];
     let text = dir::read_short(&held.file, &mut buffer).map_err(failed)?;
     let text = String::from_utf8_lossy(text);
@@ -134,17 +165,18 @@ fn let_holder_finish(root: &Node) {
 
 /// Whether a process has the hierarchy's lock, as far as we may see.
 pub(super) fn holds(root: &Node, pid: i32) -> bool {
-    let file = root.dir.open_file(FILE, OFlags::RDONLY);
-    let Ok(stat) = file.and_then(|file| rustix::fs::fstat(&file)) else { return false };
-    let inode = format!(":{}", stat.st_ino);
-    let is_it = |line: &[u8]| {
-        line.starts_with(b"lock:") && line.split(u8::is_ascii_whitespace).any(|word| word.ends_with(inode.as_bytes()))
+    let file = file::open(&root.dir, LOCK, OFlags::RDONLY);
+    let Ok(ours) = file.and_then(|file| rustix::fs::fstat(&file)) else { return false };
+    // By the descriptor's own file: the lock's line in fdinfo has the number of a
+    // device that stat(2) shows otherwise on some file systems (btrfs).
+    let is_it = |descriptor: &str| {
+        let theirs = rustix::fs::stat(format!("/proc/{pid}/fd/{descriptor}"));
+        theirs.is_ok_and(|theirs| (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino))
+            && process::read(&format!("/proc/{pid}/fdinfo/{descriptor}"))
+                .is_ok_and(|info| info.split(|&byte| byte == b'\n').any(|line| line.starts_with(b"lock:")))
     };
-    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return false };
-    descriptors
-        .flatten()
-        .filter_map(|entry| std::fs::read(entry.path()).ok())
-        .any(|info| info.split(|&byte| byte == b'\n').any(is_it))
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    descriptors.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_it))
 }
 
 fn busy(file: &File) -> Error {
@@ -152,7 +184,7 @@ fn busy(file: &File) -> Error {
     let text = dir::read_short(file, &mut buffer).unwrap_or_default();
     let holder = String::from_utf8_lossy(text).split_ascii_whitespace().nth(2).map(str::to_owned);
     let holder = holder.unwrap_or_else(|| "unknown".to_owned());
-    Error::new(libc::ETIMEDOUT, format!("the hierarchy is locked by process {holder}, which does not let go ({FILE})"))
+    Error::new(libc::ETIMEDOUT, format!("the hierarchy is locked by process {holder}, which does not let go ({LOCK})"))
 }
 
 /// One write at the beginning of a file, over what is there.

@@ -33,6 +33,16 @@ const MANY_DEAD: usize = 64;
 /// The deepest line of parents that is followed.
 const DEEPEST: usize = 4096;
 
+/// Orphans cost reading the list of all processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Orphans {
+    Sought,
+    /// The next look does without.
+    Spared,
+    /// The last look did without, and might have found some.
+    Left,
+}
+
 /// One look at some groups, or several in a row.
 #[derive(Debug)]
 pub(super) struct Scan<'a> {
@@ -44,6 +54,8 @@ pub(super) struct Scan<'a> {
     /// Whom an earlier look of this scan saw alive.
     known: HashSet<Key>,
     lost: bool,
+    /// Whether the orphans of sessions are looked for.
+    orphans: Orphans,
     /// Recorded, and found dead by this look.
     dead: HashMap<usize, HashSet<Key>>,
     /// Without the hierarchy's lock nothing is written: whom the look found is
@@ -59,6 +71,7 @@ impl<'a> Scan<'a> {
             settled: HashSet::new(),
             known: HashSet::new(),
             lost: false,
+            orphans: Orphans::Sought,
             dead: HashMap::new(),
             unrecorded: None,
         }
@@ -102,7 +115,10 @@ impl<'a> Scan<'a> {
         let mut sessions = HashMap::new();
         let mut seen = HashSet::new();
         self.drain(&mut queue, roll, &mut sessions, &mut seen, act)?;
-        if !sessions.is_empty() {
+        let spared = std::mem::replace(&mut self.orphans, Orphans::Sought) == Orphans::Spared;
+        if spared && !sessions.is_empty() {
+            self.orphans = Orphans::Left;
+        } else if !sessions.is_empty() {
             queue.extend(self.orphans(roll, &sessions, &seen)?);
             self.drain(&mut queue, roll, &mut sessions, &mut seen, act)?;
         }
@@ -129,6 +145,16 @@ impl<'a> Scan<'a> {
         self.lost
     }
 
+    /// Lets the next look do without orphans, for who will look again anyway.
+    pub(super) fn spare_orphans(&mut self) {
+        self.orphans = Orphans::Spared;
+    }
+
+    /// Whether the last look was spared the orphans that there may be.
+    pub(super) fn has_left_orphans(&self) -> bool {
+        self.orphans == Orphans::Left
+    }
+
     /// Whether somebody who has ended was there a moment ago, and may have had
     /// children since.
     fn misses(&mut self, candidate: &Candidate) -> bool {
@@ -149,29 +175,7 @@ impl<'a> Scan<'a> {
         while !queue.is_empty() {
             let mut batch = Vec::with_capacity(BATCH);
             let mut found: HashMap<usize, Vec<Record>> = HashMap::new();
-            while batch.len() < BATCH {
-                let Some(candidate) = queue.pop_front() else { break };
-                // Recorded, and so looked at before its parent named it.
-                if seen.contains(&candidate.pid) {
-                    continue;
-                }
-                let (stat, session) = match candidate.look(roll)? {
-                    Found::Member(stat, session) => (stat, session),
-                    Found::Other => continue,
-                    Found::Nobody => {
-                        self.lost |= self.misses(&candidate);
-                        if let Claim::Recorded(record) = candidate.claim {
-                            if record.session == record.key.0 {
-                                // Reaped, but its session may live.
-                                let witness = Witness { page: candidate.page, proof: Proof::Forks(record.forks) };
-                                sessions.entry(record.session).or_insert(witness);
-                            } else {
-                                self.dead.entry(candidate.page).or_default().insert(record.key);
-                            }
-                        }
-                        continue;
-                    }
-                };
+            for (candidate, stat, session) in self.look_at_some(queue, roll, sessions, seen)? {
                 let key = key_of(&stat);
                 if session != 0 && (stat.pid == session || stat.session == session) {
                     sessions.insert(session, Witness { page: candidate.page, proof: Proof::Process(key) });
@@ -180,7 +184,9 @@ impl<'a> Scan<'a> {
                     self.lost |= self.known.remove(&key) && !self.settled.contains(&key);
                     continue;
                 }
-                seen.insert(stat.pid);
+                if !seen.insert(stat.pid) {
+                    continue;
+                }
                 self.known.insert(key);
                 if !matches!(candidate.claim, Claim::Recorded(_)) {
                     let session = if stat.session == session { session } else { 0 };
@@ -203,12 +209,58 @@ impl<'a> Scan<'a> {
                     continue;
                 }
                 for pid in children(&member.stat)? {
-                    let claim = Claim::Child { parent: member.stat.pid, session };
-                    queue.push_back(Candidate { pid, page: member.page, claim });
+                    queue.push_back(Candidate { pid, page: member.page, claim: Claim::Child { parent: key, session } });
                 }
             }
         }
         Ok(())
+    }
+
+    /// Takes some candidates from the queue, and returns those that are members.
+    fn look_at_some(
+        &mut self,
+        queue: &mut VecDeque<Candidate>,
+        roll: &Roll,
+        sessions: &mut HashMap<i32, Witness>,
+        seen: &HashSet<i32>,
+    ) -> Result<Vec<(Candidate, Stat, i32)>> {
+        let mut looked = Vec::with_capacity(BATCH);
+        while looked.len() < BATCH {
+            let Some(candidate) = queue.pop_front() else { break };
+            // Recorded, and so looked at before its parent named it.
+            if seen.contains(&candidate.pid) {
+                continue;
+            }
+            match candidate.look(roll)? {
+                Found::Member(stat, session) => looked.push((candidate, stat, session)),
+                Found::Other => {}
+                Found::Nobody => {
+                    self.lost |= self.misses(&candidate);
+                    if let Claim::Recorded(record) = candidate.claim {
+                        if record.session == record.key.0 {
+                            // Reaped, but its session may live.
+                            let witness = Witness { page: candidate.page, proof: Proof::Forks(record.forks) };
+                            sessions.entry(record.session).or_insert(witness);
+                        } else {
+                            self.dead.entry(candidate.page).or_default().insert(record.key);
+                        }
+                    }
+                }
+            }
+        }
+        // A parent that is there after its children were looked at had its number
+        // all the time. Else they may be the children of a stranger who has the
+        // number by now.
+        let mut parents = HashMap::new();
+        looked.retain(|(candidate, ..)| match candidate.claim {
+            Claim::Child { parent, .. } => {
+                let is_there = *parents.entry(parent).or_insert_with(|| is_there(parent));
+                self.lost |= !is_there;
+                is_there
+            }
+            Claim::Recorded(_) | Claim::Orphan { .. } => true,
+        });
+        Ok(looked)
     }
 
     /// Processes of our sessions that lost the parent through whom they would
@@ -292,6 +344,11 @@ pub(super) fn locate(roll: &Roll, pid: i32) -> sys::Result<Option<usize>> {
     Ok(by_descent(roll, &line).or_else(|| by_session(roll, &line)))
 }
 
+/// Whether a process has not been waited for, so that its number is its own.
+pub(super) fn is_there(key: Key) -> bool {
+    Stat::of(key.0).is_ok_and(|stat| key_of(&stat) == key)
+}
+
 /// The children of a process.
 pub(super) fn children(stat: &Stat) -> Result<Vec<i32>> {
     let pid = stat.pid;
@@ -316,8 +373,15 @@ struct Candidate {
 
 enum Claim {
     Recorded(Record),
-    Child { parent: i32, session: i32 },
-    Orphan { key: Key, session: i32 },
+    /// Once it has shown the parent's number, the parent is to be asked for.
+    Child {
+        parent: Key,
+        session: i32,
+    },
+    Orphan {
+        key: Key,
+        session: i32,
+    },
 }
 
 enum Found {
@@ -337,7 +401,7 @@ impl Candidate {
         Ok(match self.claim {
             Claim::Recorded(record) if key_of(&stat) == record.key => Found::Member(stat, record.session),
             Claim::Child { .. } if roll.page_of(&stat).is_some() => Found::Other,
-            Claim::Child { parent, session } if stat.parent == parent => Found::Member(stat, session),
+            Claim::Child { parent, session } if stat.parent == parent.0 => Found::Member(stat, session),
             Claim::Orphan { key, session } if key_of(&stat) == key => Found::Member(stat, session),
             // A child that shows another parent has lost its own: the next look
             // finds it as an orphan.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 
 use super::members::{Member, Scan};
+use super::numbers;
 use super::records::{Key, Roll, key_of};
 use super::still::{self, Stillness};
 use super::stopped::{self, Stopped};
@@ -17,6 +18,11 @@ use crate::sys::{Errno, dir::Dir};
 pub(super) struct Pass {
     /// All that were found were held already and stood still, and nobody was lost.
     pub quiet: bool,
+    /// Orphans were not looked for: it does not count.
+    pub hasty: bool,
+    /// No process was born meanwhile, on the whole machine. So nobody can have
+    /// been where the pass had been already: if it was quiet, that is proof.
+    pub unborn: bool,
     /// The caller's own process is a member. It was left out: it cannot stop
     /// and still do the rest.
     pub met_caller: bool,
@@ -26,7 +32,8 @@ pub(super) struct Pass {
 /// beforehand. The hierarchy's lock is held.
 pub(super) fn stop(root: &Node, scan: &mut Scan<'_>, roll: &mut Roll, pages: &[usize]) -> Result<Pass> {
     let caller = process::this_process();
-    let mut pass = Pass { quiet: true, met_caller: false };
+    let mut pass = Pass { quiet: true, hasty: false, unborn: false, met_caller: false };
+    let births = numbers::forks();
     let mut held: HashMap<usize, Stopped> = HashMap::new();
     scan.visit(roll, pages, &mut |roll, members| {
         let mut to_record: BTreeMap<usize, Vec<(Key, bool)>> = BTreeMap::new();
@@ -75,6 +82,8 @@ pub(super) fn stop(root: &Node, scan: &mut Scan<'_>, roll: &mut Roll, pages: &[u
         Ok(())
     })?;
     pass.quiet &= !scan.has_lost();
+    pass.hasty = scan.has_left_orphans();
+    pass.unborn = births != 0 && pass.quiet && numbers::forks() == births;
     Ok(pass)
 }
 

@@ -9,16 +9,15 @@ use std::fmt::Write as _;
 
 use rustix::fs::OFlags;
 
+use super::file::MEMBERS;
 use super::members::Findings;
 use super::request::{self, Request};
-use super::{stopped, tracer};
+use super::{file, stopped, tracer};
 use crate::backend::Node;
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process::Stat;
 use crate::sys::{self, Errno, dir::Dir, dir::write_once};
-
-const MEMBERS: &str = "cgroup.procs";
 
 /// A process, told from every other that has had or will have its number.
 pub(super) type Key = (i32, u64);
@@ -181,26 +180,22 @@ pub(super) fn key_of(stat: &Stat) -> Key {
 
 /// Makes the files of a new group.
 pub(super) fn begin(dir: &Dir) -> sys::Result<()> {
-    dir.create_file(MEMBERS, OFlags::WRONLY)?;
+    file::create(dir, MEMBERS, OFlags::WRONLY)?;
     request::ask(dir, false)
 }
 
 /// Whether a directory is one of our groups.
 pub(super) fn are_in(dir: &Dir) -> sys::Result<bool> {
-    for name in [MEMBERS, "freezer.state"] {
-        match dir.open_file(name, OFlags::PATH) {
-            Ok(_) => {}
-            Err(Errno::NOENT | Errno::ACCESS | Errno::PERM) => return Ok(false),
-            Err(errno) => return Err(errno),
-        }
+    match (file::is_there(dir, MEMBERS), file::is_there(dir, file::REQUEST)) {
+        (Err(Errno::ACCESS | Errno::PERM), _) | (_, Err(Errno::ACCESS | Errno::PERM)) => Ok(false),
+        (members, request) => Ok(members? && request?),
     }
-    Ok(true)
 }
 
 /// Makes the root's files where they are missing and we may.
 pub(super) fn begin_root(dir: &Dir) -> sys::Result<()> {
-    for name in [MEMBERS, "freezer.state"] {
-        match dir.create_file(name, OFlags::RDONLY) {
+    for name in [MEMBERS, file::REQUEST] {
+        match file::create(dir, name, OFlags::RDONLY) {
             Ok(_) | Err(Errno::ACCESS | Errno::ROFS) => {}
             Err(errno) => return Err(errno),
         }
@@ -223,20 +218,20 @@ pub(super) fn forget_all(root: &Node) -> Result<()> {
 
 /// Adds lines to a file. `text` is lines that each end in a newline.
 pub(super) fn append(dir: &Dir, name: &str, text: &str) -> sys::Result<()> {
-    write_once(&dir.create_file(name, OFlags::WRONLY | OFlags::APPEND)?, format!("\n{text}").as_bytes())
+    write_once(&file::create(dir, name, OFlags::WRONLY | OFlags::APPEND)?, format!("\n{text}").as_bytes())
 }
 
 /// Writes a file anew, so that readers and a crash find the old or the new.
 pub(super) fn replace(dir: &Dir, name: &str, text: &str) -> sys::Result<()> {
     // One writer at a time, under the hierarchy's lock: one name will do.
-    let new = format!("{name}.new");
-    write_once(&dir.create_file(&new, OFlags::WRONLY | OFlags::TRUNC)?, text.as_bytes())?;
+    let new = format!("{name}{}", file::NEW);
+    write_once(&file::create(dir, &new, OFlags::WRONLY | OFlags::TRUNC)?, text.as_bytes())?;
     dir.replace(&new, name)
 }
 
 /// The lines of one of our files, none if it was not made yet.
 pub(super) fn lines(node: &Dir, name: &str) -> sys::Result<Vec<Vec<u64>>> {
-    let text = match node.read(name) {
+    let text = match file::read(node, name) {
         Err(Errno::NOENT) => return Ok(Vec::new()),
         other => other?,
     };

@@ -2,11 +2,10 @@
 
 use rustix::fs::OFlags;
 
+use super::file::{self, REQUEST};
 use super::lock::write_at_start;
 use super::tracer::{self, Tracer};
 use crate::sys::{self, Errno, dir::Dir};
-
-const FILE: &str = "freezer.state";
 
 /// What is asked of one group, apart from what is asked above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +20,7 @@ pub(super) enum Request {
 
 impl Request {
     pub(super) fn of(dir: &Dir) -> sys::Result<Request> {
-        match dir.read(FILE) {
+        match file::read(dir, REQUEST) {
             Ok(word) if word.trim_ascii() == b"FROZEN" => {}
             // Not there: it is made when it is first written to.
             Ok(_) | Err(Errno::NOENT) => return Ok(Request::None),
@@ -43,5 +42,5 @@ impl Request {
 /// Both words have one length, so that a reader sees one or the other.
 pub(super) fn ask(dir: &Dir, freeze: bool) -> sys::Result<()> {
     let word: &[u8] = if freeze { b"FROZEN\n" } else { b"THAWED\n" };
-    write_at_start(&dir.create_file(FILE, OFlags::WRONLY)?, word)
+    write_at_start(&file::create(dir, REQUEST, OFlags::WRONLY)?, word)
 }

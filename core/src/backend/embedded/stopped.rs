@@ -4,33 +4,37 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use super::file::{self, STOPPED};
 use super::records::{self, Key};
 use crate::sys::{self, Errno, dir::Dir};
-
-const FILE: &str = "freezer.stopped";
 
 /// For each process that is held stopped: whether it ran before, and so runs
 /// again after the thaw. The last line about a process counts.
 pub(super) type Stopped = HashMap<Key, bool>;
 
 pub(super) fn read(dir: &Dir) -> sys::Result<Stopped> {
-    let lines = records::lines(dir, FILE)?;
+    let lines = records::lines(dir, STOPPED)?;
     Ok(lines.iter().filter_map(|fields| entry(fields)).collect())
 }
 
+/// Whether anybody is recorded, or was.
+pub(super) fn are_there(dir: &Dir) -> sys::Result<bool> {
+    file::is_there(dir, STOPPED)
+}
+
 pub(super) fn append(dir: &Dir, entries: &[(Key, bool)]) -> sys::Result<()> {
-    records::append(dir, FILE, &text_of(entries.iter().copied()))
+    records::append(dir, STOPPED, &text_of(entries.iter().copied()))
 }
 
 pub(super) fn write(dir: &Dir, entries: &Stopped) -> sys::Result<()> {
     if entries.is_empty() {
         return clear(dir);
     }
-    records::replace(dir, FILE, &text_of(entries.iter().map(|(key, ran)| (*key, *ran))))
+    records::replace(dir, STOPPED, &text_of(entries.iter().map(|(key, ran)| (*key, *ran))))
 }
 
 pub(super) fn clear(dir: &Dir) -> sys::Result<()> {
-    match dir.unlink(FILE) {
+    match dir.unlink(STOPPED) {
         Err(Errno::NOENT) => Ok(()),
         other => other,
     }

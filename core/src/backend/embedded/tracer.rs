@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use super::file::TRACER;
 use super::pass;
 use super::records::{self, Key, Roll, key_of};
 use super::request::{self, Request};
@@ -20,10 +21,6 @@ use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::process::{self, Stat};
 use crate::sys::{self, Errno, dir::Dir, helper, ptrace, ptrace::Event, spawn::wait_readable};
-
-/// The helper's number, its start time, and the errno it met when it was not
-/// permitted to hold anybody.
-const FILE: &str = "freezer.tracer";
 
 /// How often the helper looks without being told to.
 const IDLE: Duration = Duration::from_secs(1);
@@ -39,7 +36,8 @@ const BIRTH: Duration = Duration::from_secs(5);
 /// go at once.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// The helper that holds a group.
+/// The helper that holds a group: its number, its start time, and the errno it
+/// met when it was not permitted to hold anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tracer {
     key: Key,
@@ -58,7 +56,7 @@ impl Tracer {
 }
 
 pub(super) fn read(dir: &Dir) -> sys::Result<Option<Tracer>> {
-    let lines = records::lines(dir, FILE)?;
+    let lines = records::lines(dir, TRACER)?;
     Ok(lines.iter().find_map(|fields| match **fields {
         [pid, start_time, refused] => {
             Some(Tracer { key: (pid.try_into().ok()?, start_time), refused: refused.try_into().ok()? })
@@ -68,11 +66,11 @@ pub(super) fn read(dir: &Dir) -> sys::Result<Option<Tracer>> {
 }
 
 fn write(dir: &Dir, Tracer { key: (pid, start_time), refused }: Tracer) -> sys::Result<()> {
-    records::replace(dir, FILE, &format!("{pid} {start_time} {refused}\n"))
+    records::replace(dir, TRACER, &format!("{pid} {start_time} {refused}\n"))
 }
 
 pub(super) fn clear(dir: &Dir) -> sys::Result<()> {
-    match dir.unlink(FILE) {
+    match dir.unlink(TRACER) {
         Err(Errno::NOENT) => Ok(()),
         other => other,
     }
@@ -178,7 +176,7 @@ impl Embedded {
         let mut found = Vec::new();
         for (index, page) in roll.pages.iter().enumerate().filter(|(_, page)| of(&page.path)) {
             let tracer = read(&roll.dir(&self.root, index)?);
-            let tracer = tracer.map_err(|errno| Error::os(errno, format_args!("reading {FILE} of {}", page.path)))?;
+            let tracer = tracer.map_err(|errno| Error::os(errno, format_args!("reading {TRACER} of {}", page.path)))?;
             found.extend(tracer.filter(|tracer| tracer.is_alive()));
         }
         Ok(found)

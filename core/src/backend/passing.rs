@@ -1,0 +1,87 @@
+//! Groups of the library's own that exist for a moment, in other groups.
+//!
+//! They are called `cgf.PURPOSE.NUMBER`, which nobody else may call a group; they
+//! are not listed, and who is in one counts as being in the group around it. The
+//! maker holds a lock on the freeze file of its passing group. Whoever finds one
+//! that nobody locks knows that its maker was killed, and clears it away.
+
+use std::ffi::OsString;
+use std::fs::File;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::{Backend, BackendKind, Node};
+use crate::process;
+use crate::sys::lock::{self, Mode as Lock};
+use crate::sys::{self, Errno, dir::Dir};
+
+/// The byte of its freeze file that the maker of a passing group has locked.
+const MAKER: u64 = (1 << 40) + 3;
+
+/// A passing group, and its maker's lock. It goes when this is dropped, unless
+/// somebody is still in it.
+pub(super) struct Passing {
+    parent: Dir,
+    name: OsString,
+    pub dir: Dir,
+    _lock: File,
+}
+
+impl Passing {
+    pub(super) fn create(parent: Dir, freeze_file: &str, purpose: &str) -> sys::Result<Passing> {
+        // By chance and not by pid, which another pid namespace on the same tree
+        // has too.
+        let mut number = [0_u8; 8];
+        rustix::rand::getrandom(&mut number[..], rustix::rand::GetRandomFlags::empty())?;
+        let name = OsString::from(format!("cgf.{purpose}.{:016x}", u64::from_ne_bytes(number)));
+        parent.mkdir(&name, Mode::from_raw_mode(0o755))?;
+        let opened = parent.open_dir(&name).and_then(|dir| {
+            let file = dir.open_file(freeze_file, OFlags::RDWR)?;
+            // Between the making and this, a sweeper may take it for a dead
+            // maker's and remove it: then the lock is of no use, nor the group.
+            match lock::try_lock(&file, MAKER, Lock::Write)? {
+                true => Ok((dir, file)),
+                false => Err(Errno::BUSY),
+            }
+        });
+        match opened {
+            Ok((dir, file)) => Ok(Passing { parent, name, dir, _lock: file }),
+            Err(errno) => {
+                let _ = parent.rmdir(&name);
+                Err(errno)
+            }
+        }
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let _ = self.parent.rmdir(&self.name);
+    }
+}
+
+/// Moves whoever is in one group to another, by `tasks` or `cgroup.procs`.
+pub(super) fn move_all(from: &Dir, to: &Dir, file: &str) {
+    let Ok(inside) = from.read(file) else { return };
+    // 0 is a process that our pid namespace does not show; written back it would
+    // mean ourselves.
+    for id in process::numbers(&inside).into_iter().filter(|&id| id > 0) {
+        // A failure means that it died.
+        let _ = to.write(file, id.to_string().as_bytes());
+    }
+}
+
+/// Clears away what killed makers left in a group: takes back who is in there,
+/// and removes it. What fails is left for the next one who comes by.
+pub(crate) fn sweep(backend: &dyn Backend, group: &Node) {
+    let Ok(children) = group.every_child() else { return };
+    for child in children.iter().filter(|child| child.is_passing()) {
+        let Ok(file) = child.dir.open_file(backend.freeze_file(), OFlags::RDWR) else { continue };
+        if !matches!(lock::try_lock(&file, MAKER, Lock::Write), Ok(true)) {
+            continue;
+        }
+        let by = if backend.kind() == BackendKind::Cgroup1 { "tasks" } else { "cgroup.procs" };
+        move_all(&child.dir, &group.dir, by);
+        let _ = group.dir.rmdir(child.path.name());
+    }
+}
