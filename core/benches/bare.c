@@ -237,6 +237,18 @@ static void send_to(const struct member *member, int sig)
 	close(pidfd);
 }
 
+/* How many processes the machine has ever made; see proc_stat(5). */
+static unsigned long long forks(void)
+{
+	static char text[1 << 16];
+	char *line;
+
+	if (read_proc("/proc/stat", 0, text, sizeof(text)) < 0)
+		err(1, "/proc/stat");
+	line = strstr(text, "\nprocesses ");
+	return line ? strtoull(line + 11, NULL, 10) : 0;
+}
+
 static void stop_all(void)
 {
 	static char record[64 * MOST];
@@ -254,8 +266,8 @@ static void stop_all(void)
 		send_to(&members[i], SIGSTOP);
 		list_children(&members[i]);
 	}
-	search_orphans();
 	for (int quiet = 0; quiet < QUIET; ) {
+		unsigned long long before = forks();
 		bool still = true;
 
 		for (int i = 0; i < count; i++) {
@@ -268,6 +280,8 @@ static void stop_all(void)
 		}
 		search_orphans();
 		quiet = still ? quiet + 1 : 0;
+		if (still && forks() == before)
+			break;
 		if (!still) {
 			nap(pause);
 			pause *= 2;

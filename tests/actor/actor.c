@@ -75,6 +75,23 @@ static void part_threads(int n)
 	wait_for_ever();
 }
 
+/* n threads that sleep, and a first one that has ended. */
+static void *sleep_on(void *unused)
+{
+	wait_for_ever();
+	return unused;
+}
+
+static void part_headless(int n)
+{
+	for (int i = 0; i < n; i++) {
+		pthread_t thread;
+		pthread_create(&thread, NULL, sleep_on, NULL);
+	}
+	ready();
+	pthread_exit(NULL);
+}
+
 /* Threads that come and go for ever, beside the first. */
 static void *be_brief(void *unused) { return unused; }
 
@@ -237,6 +254,7 @@ int main(int argc, char **argv)
 		{ "vfork", part_vfork },	     { "stopped", part_stopped },
 		{ "nap", part_nap },		     { "zombie", part_zombie },
 		{ "count", part_count },	     { "trace", part_trace },
+		{ "headless", part_headless },
 	};
 	if (argc < 2)
 		return 64;

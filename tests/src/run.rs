@@ -177,6 +177,11 @@ impl Play {
             "freeze_self" => return self.freeze_from_inside(word(1)),
             "raw_freeze" => return holds(self.raw(word(1), true)),
             "raw_thaw" => return holds(self.raw(word(1), false)),
+            "raw_attach" => {
+                let pid = self.actor(word(2))?.to_string();
+                let file = self.directory(word(1)).join("cgroup.procs");
+                return holds(std::fs::write(file, pid).map_err(|error| error.to_string()));
+            }
             "rmdir" => return holds(std::fs::remove_dir(self.directory(word(1))).map_err(|error| error.to_string())),
             "mkdir" => return holds(std::fs::create_dir(self.directory(word(1))).map_err(|error| error.to_string())),
             "symlink" => {

@@ -105,29 +105,43 @@ fn a_killed_holder_does_not_count() {
         let own = Own::new(backend).unwrap();
         let group = own.0.create("held").unwrap();
         start(&group, &["sleep"]);
-        // SAFETY: the child of this threaded process allocates, which glibc's
-        // fork allows; it opens its own handles and then sleeps to be killed.
-        let holder = unsafe { libc::fork() };
-        if holder == 0 {
-            let options = Options::default().backend(backend);
-            let held = Hierarchy::open(own.0.name(), &options)
-                .and_then(|hierarchy| hierarchy.open_group("held"))
-                .and_then(|group| group.hold(Duration::from_secs(5)));
-            loop {
-                std::thread::sleep(Duration::from_secs(1));
-                std::hint::black_box(&held);
-            }
-        }
-        wait_for("the holder to freeze", || (group.state().ok()? == State::Frozen).then_some(())).unwrap();
-        // SAFETY: our own child, not yet waited for.
-        unsafe {
-            libc::kill(holder, libc::SIGKILL);
-            libc::waitpid(holder, std::ptr::null_mut(), 0);
-        }
+        hold_and_be_killed(&own, &group);
         assert_eq!(group.state().unwrap(), State::Frozen, "{backend}");
         group.hold(Duration::from_secs(5)).unwrap().give_back().unwrap();
         assert_eq!(group.state().unwrap(), State::Thawed, "{backend}");
+
+        // Thawed by hand, nothing is left of such a holder: what is frozen then
+        // is frozen by whoever froze it, and stays so.
+        hold_and_be_killed(&own, &group);
+        group.thaw().unwrap();
+        group.freeze(Duration::from_secs(5)).unwrap();
+        group.hold(Duration::from_secs(5)).unwrap().give_back().unwrap();
+        assert_eq!(group.state().unwrap(), State::Frozen, "{backend}");
     });
+}
+
+fn hold_and_be_killed(own: &Own, group: &Group) {
+    // SAFETY: the child of this threaded process allocates, which glibc's fork
+    // allows; it opens its own handles and then sleeps to be killed.
+    let holder = unsafe { libc::fork() };
+    if holder == 0 {
+        let options = Options::default().backend(own.0.backend_kind());
+        let held = Hierarchy::open(own.0.name(), &options)
+            .and_then(|hierarchy| hierarchy.open_group("held"))
+            .and_then(|group| group.hold(Duration::from_secs(5)));
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            std::hint::black_box(&held);
+        }
+    }
+    let frozen = || (group.state().ok()? == State::Frozen).then_some(());
+    let frozen = wait_for("the holder to freeze", frozen);
+    // SAFETY: our own child, not yet waited for.
+    unsafe {
+        libc::kill(holder, libc::SIGKILL);
+        libc::waitpid(holder, std::ptr::null_mut(), 0);
+    }
+    assert_eq!(frozen, Ok(()));
 }
 
 /// R3.8: a freezer that is killed leaves a group that anybody can thaw.
@@ -210,5 +224,69 @@ fn several_kill_and_the_state_stays() {
         let pid = start(&below, &["spin"]);
         let before = stage::cpu_time(pid).unwrap();
         wait_for("the newcomer to run", || (stage::cpu_time(pid)? > before).then_some(())).unwrap();
+    });
+}
+
+/// R5.2: a member that kills its own group takes the frozen groups below along,
+/// and comes last.
+#[test]
+fn a_member_kills_its_group() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let group = own.0.create("a").unwrap();
+        let below = own.0.create("a/b").unwrap();
+        let (one, two) = (start(&group, &["sleep"]), start(&below, &["sleep"]));
+        below.freeze(Duration::from_secs(5)).unwrap();
+        let mut driver = Driver::start(Surface::Rust.command().unwrap()).unwrap();
+        let options = format!("backend={backend},deadline=5000");
+        driver.ask(&["hierarchy", own.0.name().to_str().unwrap(), &options]).unwrap();
+        driver.ask(&["attach", "a", "0"]).unwrap();
+        let pid = driver.pid();
+        assert_eq!(driver.ask(&["kill", "a", "9"]).unwrap_err().errno, -1, "the driver lives, on {backend}");
+        for process in [one, two, pid] {
+            let gone = || stage::has_ended(process).then_some(());
+            wait_for(&format!("process {process} to be gone, on {backend}"), gone).unwrap();
+        }
+        assert_eq!(below.state().unwrap(), State::Frozen, "{backend}");
+        driver.end();
+    });
+}
+
+/// A child that another thread forks while a program is started keeps copies of
+/// whatever is open then; the start is seen all the same.
+#[test]
+fn a_fork_elsewhere_does_not_hold_up_a_spawn() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let group = own.0.create("g").unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut children = Vec::new();
+                while !done.load(Ordering::Relaxed) && children.len() < 300 {
+                    // SAFETY: the child only waits to be killed.
+                    match unsafe { libc::fork() } {
+                        0 => loop {
+                            // SAFETY: takes and touches nothing.
+                            unsafe { libc::pause() };
+                        },
+                        child => children.push(child),
+                    }
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                for child in children {
+                    // SAFETY: our own children, not yet waited for.
+                    unsafe {
+                        libc::kill(child, libc::SIGKILL);
+                        libc::waitpid(child, std::ptr::null_mut(), 0);
+                    }
+                }
+            });
+            for _ in 0..100 {
+                let child = group.spawn(cgf::Spawn::new("true")).unwrap_or_else(|error| panic!("{backend}: {error:?}"));
+                assert!(child.wait(stage::PATIENCE).unwrap().unwrap().success());
+            }
+            done.store(true, Ordering::Relaxed);
+        });
     });
 }

@@ -171,10 +171,50 @@ fn an_ordinary_user_works_in_a_delegated_directory() {
         driver.ask(&["remove", "job", "recursive"]).unwrap();
         let above = own.0.directory().display().to_string();
         driver.ask(&["hierarchy", "above", &format!("root={above}")]).unwrap();
+        if backend == BackendKind::Cgroup2 {
+            // Who may not read the freeze file is still told of the freeze.
+            let private = own.0.create("private").unwrap();
+            assert_eq!(driver.ask(&["state", "private"]).unwrap(), "THAWED");
+            private.freeze(Duration::from_secs(5)).unwrap();
+            assert_eq!(driver.ask(&["state", "private"]).unwrap(), "FROZEN");
+        }
         assert_eq!(errno(driver.ask(&["create", "x"])), libc::EACCES);
         driver.end();
         std::fs::remove_dir_all(&programs).unwrap();
         drop(delegated);
+    });
+}
+
+/// R3.5, R2.5: with a mount from outside of the caller's cgroup namespace, where
+/// `/proc/PID/cgroup` names other paths, who is in which group is still known.
+#[test]
+fn a_cgroup_namespace_hides_nobody() {
+    use cgf_tests::driver::Driver;
+    if !is_root() {
+        eprintln!("skipped: only root makes a cgroup namespace");
+        return;
+    }
+    on(&KERNEL, |backend| {
+        let own = Own::new(backend).unwrap();
+        own.0.create("inside").unwrap();
+        let target = own.0.create("target").unwrap();
+        let pid = start(&target, &["spin"]);
+        let driver = cgf_tests::driver::Surface::Rust.command().unwrap().get_program().to_owned();
+        let procs = own.0.directory().join("inside/cgroup.procs");
+        let mut command = std::process::Command::new("sh");
+        command.arg("-c").arg("echo $$ > $0 && exec unshare --cgroup -- $1").arg(&procs).arg(&driver);
+        let mut driver = Driver::start(command).unwrap();
+        let root = format!("root={}", own.0.directory().display());
+        driver.ask(&["hierarchy", "inside", &root]).unwrap();
+        let errno =
+            |answer: Result<String, cgf_tests::driver::Failure>| answer.err().map_or(0, |failure| failure.errno);
+        assert_eq!(errno(driver.ask(&["freeze", "inside", "1000"])), libc::EDEADLK, "{backend}");
+        assert_eq!(driver.ask(&["group_of", &pid.to_string()]).unwrap(), "/target", "{backend}");
+        driver.ask(&["attach", "inside", &pid.to_string()]).unwrap();
+        driver.ask(&["attach", "target", &pid.to_string()]).unwrap();
+        driver.ask(&["kill", "target", "9"]).unwrap();
+        stage::wait_for("the actor's end", || stage::has_ended(pid).then_some(())).unwrap();
+        driver.end();
     });
 }
 

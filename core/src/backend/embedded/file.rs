@@ -36,7 +36,7 @@ pub(super) fn read(dir: &Dir, name: &str) -> sys::Result<Vec<u8>> {
 }
 
 pub(super) fn is_there(dir: &Dir, name: &str) -> sys::Result<bool> {
-    match open(dir, name, OFlags::PATH) {
+    match dir.open_file(name, OFlags::PATH).and_then(regular) {
         Ok(_) => Ok(true),
         Err(Errno::NOENT | Errno::INVAL | Errno::LOOP) => Ok(false),
         Err(errno) => Err(errno),

@@ -7,7 +7,7 @@
 //! `freezer.state`, when it is told to look (SIGTERM) and once a second.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::file::TRACER;
@@ -26,7 +26,7 @@ use crate::sys::{self, Errno, dir::Dir, helper, ptrace, ptrace::Event, spawn::wa
 const IDLE: Duration = Duration::from_secs(1);
 
 /// How long the helper waits for the lock before it asks whom it is keeping
-/// from giving it back.
+/// from giving it back, and how long it may take to begin whatever the deadline.
 const BRIEF: Duration = Duration::from_millis(100);
 
 /// How long a helper may take to begin.
@@ -94,7 +94,7 @@ impl Embedded {
             (was_asked, helper)
         };
         if helper.is_none() {
-            self.start_helper(group)?;
+            self.start_helper(group, wait)?;
         }
         let mut scan = self.scan();
         let mut patience = Patience::new();
@@ -206,7 +206,8 @@ impl Embedded {
     }
 
     /// Starts the helper of a group, and waits until it has taken the request.
-    fn start_helper(&self, group: &Node) -> Result<()> {
+    /// ETIMEDOUT, EINTR: it has not, and will not.
+    fn start_helper(&self, group: &Node, wait: &mut Wait<'_>) -> Result<()> {
         let failed = |errno| Error::os(errno, format_args!("starting a process to trace group {}", group.path));
         let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(failed)?;
         // A child that starts the helper and ends: the helper is then nobody's.
@@ -216,14 +217,22 @@ impl Embedded {
         });
         let between = between.map_err(failed)?;
         drop(theirs);
-        let begun = wait_readable(between.pidfd(), Deadline::after(BIRTH)).map_err(failed)?;
-        match begun.then(|| between.result()) {
-            None => return Err(failed(Errno::TIMEDOUT)),
-            Some(None | Some(0)) => {}
-            Some(Some(errno)) => return Err(failed(Errno::from_raw_os_error(errno.into()))),
+        let birth = Deadline::after(BIRTH);
+        if let Err(errno) = await_readable(between.pidfd(), birth, wait) {
+            between.kill();
+            return Err(failed(errno));
         }
-        if !wait_readable(ours.as_fd(), Deadline::after(BIRTH)).map_err(failed)? {
-            return Err(failed(Errno::TIMEDOUT));
+        match between.result() {
+            None | Some(0) => {}
+            Some(errno) => return Err(failed(Errno::from_raw_os_error(errno.into()))),
+        }
+        if let Err(errno) = await_readable(ours.as_fd(), birth, wait) {
+            // If it begins yet, it finds nobody at the pipe and ends; if it has
+            // begun, it ends when it finds the request taken back.
+            drop(ours);
+            let _held = self.lock()?;
+            request::ask(&group.dir, false).map_err(failed)?;
+            return Err(failed(errno));
         }
         match rustix::io::read(&ours, &mut [0_u8; 1]) {
             Ok(1) => Ok(()),
@@ -382,6 +391,24 @@ impl Helper<'_> {
                     }
                 },
             }
+        }
+    }
+}
+
+/// Waits for a helper's sign of life: until the caller's deadline, but not less
+/// than a helper needs, and no longer than `birth`. TIMEDOUT, INTR.
+fn await_readable(fd: BorrowedFd<'_>, birth: Deadline, wait: &mut Wait<'_>) -> sys::Result<()> {
+    loop {
+        let slice = match wait.slice(BRIEF) {
+            Ok(slice) => slice,
+            Err(Ended::Interrupted) => return Err(Errno::INTR),
+            Err(Ended::Passed) => BRIEF.saturating_sub(birth.elapsed()),
+        };
+        if wait_readable(fd, Deadline::after(birth.at_most(slice)))? {
+            return Ok(());
+        }
+        if birth.passed() || (wait.deadline().passed() && birth.elapsed() >= BRIEF) {
+            return Err(Errno::TIMEDOUT);
         }
     }
 }
