@@ -451,11 +451,7 @@ adopting() {
     run state "$h:adopted"
     check "root=: it is there" test "$out" = THAWED
     works "root=: rm" -o "root=$place/$h" rm any:adopted
-    if [ "$backend" = embedded ]; then
-        fails "root=: a group, not a hierarchy's root" EINVAL -o "root=$place/$h/web" state any:
-    else
-        works "root=: a group" -o "root=$place/$h/web" state any:
-    fi
+    works "root=: a group" -o "root=$place/$h/web" state any:
 }
 
 nobody_reads() {

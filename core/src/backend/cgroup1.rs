@@ -132,13 +132,13 @@ impl Backend for Cgroup1 {
     fn freeze(&self, group: &Node, wait: &mut Wait<'_>, _with_caller: bool) -> Result<Attempt> {
         let failed = |errno| group.failed(errno, "freezing");
         let state = self.state_file(group)?;
-        // THAWED says that nobody has asked; anything else may be for the sake
-        // of a group above.
-        let was_asked = read_state(&state).map_err(failed)? != State::Thawed && self.is_asked(group)?;
+        // THAWED says that nobody has asked, here or above.
+        let was_thawed = read_state(&state).map_err(failed)? == State::Thawed;
+        let was_asked = !was_thawed && self.is_asked(group)?;
         if !was_asked {
             write_once(&state, b"FROZEN").map_err(failed)?;
         }
-        let outcome = self.wait_until_frozen(group, &state, wait);
+        let outcome = self.wait_until_frozen(group, &state, was_thawed, wait);
         if outcome.is_err() && !was_asked {
             // Nothing is half-done after an error.
             let _ = write_once(&state, b"THAWED");
@@ -181,12 +181,13 @@ impl Backend for Cgroup1 {
 }
 
 impl Cgroup1 {
-    fn wait_until_frozen(&self, group: &Node, state: &File, wait: &mut Wait<'_>) -> Result<Outcome> {
+    /// A thaw shows in the state in one step with the request that it takes back,
+    /// so that FROZEN is never a word from before it: unless a group above
+    /// freezes too. Where none did when we began (`is_alone`), that is not asked
+    /// after again: were one to begin just as somebody thaws ours, the group
+    /// would be frozen all the same, by that one.
+    fn wait_until_frozen(&self, group: &Node, state: &File, is_alone: bool, wait: &mut Wait<'_>) -> Result<Outcome> {
         let mut patience = Patience::new();
-        // A group above that freezes too would show as FROZEN what is not asked
-        // for itself any more; without one, the state alone tells of a thaw, for
-        // the kernel takes a request back in one step with it.
-        let is_alone = !self.is_asked_above(group)?;
         loop {
             match read_state(state).map_err(|errno| group.failed(errno, "freezing"))? {
                 State::Frozen if is_alone || self.is_asked(group)? => return Ok(Outcome::Done),

@@ -214,12 +214,12 @@ impl Backend for Cgroup2 {
     fn freeze(&self, group: &Node, wait: &mut Wait<'_>, _with_caller: bool) -> Result<Attempt> {
         let failed = |errno| group.failed(errno, "freezing");
         let freeze = self.open_freeze_file(group)?;
-        let events = self.events(group)?;
         let was_asked = asked(&freeze).map_err(failed)?;
         if !was_asked {
             write_once(&freeze, b"1").map_err(failed)?;
         }
-        let outcome = self.wait_until_frozen(group, &freeze, &events, wait);
+        // Opened while the tasks already stop.
+        let outcome = self.events(group).and_then(|events| self.wait_until_frozen(group, &freeze, &events, wait));
         if outcome.is_err() && !was_asked {
             // Nothing is half-done after an error.
             let _ = write_once(&freeze, b"0");
@@ -309,8 +309,11 @@ impl Cgroup2 {
         let failed = |errno| group.failed(errno, "freezing");
         let mut patience = Patience::new();
         loop {
+            // Asked first, while the tasks still stop: for a group without children
+            // the flag that is read next needs no second look.
+            let is_leaf = group.dir.children().map_err(failed)?.is_empty();
             let says_frozen = says(events, FROZEN).map_err(failed)?;
-            let frozen = says_frozen && self.is_frozen_throughout(group, events)?;
+            let frozen = says_frozen && (is_leaf || self.is_frozen_throughout(group, events)?);
             // Looked at after the events: a thaw between the two looks would
             // otherwise be taken for our success.
             if !asked(freeze).map_err(failed)? {

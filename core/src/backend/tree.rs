@@ -1,6 +1,7 @@
 //! A mounted cgroup tree: where it lies, and which group of it a process is in.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,10 @@ use super::Node;
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process::{self, no_such_process};
-use crate::sys::{Errno, dir::Dir};
+use crate::sys::{
+    Errno,
+    dir::{Dir, read_all},
+};
 
 /// A mount of a cgroup file system (proc_pid_mountinfo(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,10 +60,14 @@ impl Mount {
     /// The cgroup of a process as a path below the mount; `None` if it lies
     /// outside of what is mounted. ESRCH.
     pub(crate) fn group_of(&self, proc_file: &str) -> crate::sys::Result<Option<GroupPath>> {
-        let text = process::read(proc_file)?;
+        Ok(self.group_in(&process::read(proc_file)?))
+    }
+
+    /// The same, from the text of `/proc/PID/cgroup`.
+    fn group_in(&self, text: &[u8]) -> Option<GroupPath> {
         let line = text.split(|&byte| byte == b'\n').find_map(|line| self.version.path_in(line));
         // No line: the controller was bound elsewhere since; not our tree.
-        Ok(line.map(GroupPath::from_kernel).and_then(|path| path_below(&path, &self.root)))
+        line.map(GroupPath::from_kernel).and_then(|path| path_below(&path, &self.root))
     }
 }
 
@@ -83,7 +91,13 @@ pub(crate) struct Tree {
     top: Dir,
     /// The hierarchy's root directory, below the mount.
     base: GroupPath,
+    /// `/proc/TID/cgroup` of the thread that opened the hierarchy, held open:
+    /// looking it up costs more than reading it, before every freeze.
+    opener: Option<(rustix::process::Pid, File)>,
 }
+
+/// Which groups the calling thread is in.
+const CALLER: &str = "/proc/thread-self/cgroup";
 
 impl Tree {
     /// The tree that holds the directory `root`. EINVAL: it is in none.
@@ -101,7 +115,12 @@ impl Tree {
         let base = GroupPath::from_kernel(below.as_os_str().as_bytes());
         let top = Dir::open(&mount.point)
             .map_err(|errno| Error::os(errno, format_args!("opening {}", mount.point.display())))?;
-        Ok(Tree { mount, top, base })
+        let opener = match version {
+            // Its callers are known by their cgroup's id.
+            Version::Two => None,
+            Version::OneFreezer => File::open(CALLER).ok().map(|file| (rustix::thread::gettid(), file)),
+        };
+        Ok(Tree { mount, top, base, opener })
     }
 
     /// The group of a process, below the hierarchy's root; `None` if outside.
@@ -124,7 +143,14 @@ impl Tree {
                 Version::OneFreezer => self.search("tasks", rustix::thread::gettid().as_raw_nonzero().get()),
             };
         }
-        self.group_in("/proc/thread-self/cgroup").map_err(|errno| Error::os(errno, "reading our own cgroup"))
+        if let Some((thread, file)) = &self.opener
+            && *thread == rustix::thread::gettid()
+            // Another thread by the same number reads ESRCH here.
+            && let Ok(text) = read_all(file)
+        {
+            return Ok(self.below_base(self.mount.group_in(&text)));
+        }
+        self.group_in(CALLER).map_err(|errno| Error::os(errno, "reading our own cgroup"))
     }
 
     /// The directory at the top of the mount, and the path below it of every
@@ -167,12 +193,14 @@ impl Tree {
     }
 
     fn group_in(&self, proc_file: &str) -> crate::sys::Result<Option<GroupPath>> {
-        let found = self.mount.group_of(proc_file)?.and_then(|path| path_below(&path, &self.base));
-        // Who is in a passing group is in the one around it.
-        Ok(found.map(|path| match path.parent() {
-            Some(around) if path.is_passing() => around,
-            _ => path,
-        }))
+        Ok(self.below_base(self.mount.group_of(proc_file)?))
+    }
+
+    /// A path below the mount as one below the hierarchy's root. Who is in a
+    /// passing group is in the one around it.
+    fn below_base(&self, path: Option<GroupPath>) -> Option<GroupPath> {
+        let path = path_below(&path?, &self.base)?;
+        if path.is_passing() { path.parent() } else { Some(path) }
     }
 }
 

@@ -133,14 +133,18 @@ impl Embedded {
                 Some(was_asked) => was_asked,
                 None => {
                     if request.is_none() {
-                        // It has to stop everybody first; the next one counts.
+                        // The first pass has to stop everybody; the next one counts.
                         scan.spare_orphans();
                         tracer::clear(&group.dir).and_then(|()| request::ask(&group.dir, true)).map_err(unwritten)?;
                     }
                     *asked_before.insert(!request.is_none())
                 }
             };
-            let pass = pass::stop(&self.root, &mut scan, &mut roll, &pages)?;
+            let mut pass = pass::stop(&self.root, &mut scan, &mut roll, &pages)?;
+            if pass.hasty {
+                // Most have stopped by the time that the last was told to.
+                pass = pass::stop(&self.root, &mut scan, &mut roll, &pages)?;
+            }
             if pass.met_caller && !beside {
                 if !was_asked {
                     request::ask(&group.dir, false).map_err(unwritten)?;
@@ -150,9 +154,6 @@ impl Embedded {
                 return Err(Error::new(libc::EDEADLK, why));
             }
             drop(held);
-            if pass.quiet && pass.hasty {
-                continue;
-            }
             quiet = if pass.quiet { quiet + 1 } else { 0 };
             if quiet == QUIET || (pass.quiet && pass.unborn) {
                 return Ok(Attempt { was_asked, outcome: Outcome::Done });

@@ -146,8 +146,8 @@ fn check_era(root: &Node, era: &Era, held: &Held) -> Result<()> {
     }
     // For whoever waits too long and wants to know for whom. The length is
     // fixed, so that the write replaces the text before.
-    let text = format!("{} {} {:>10}\n", era.boot, era.namespace, process::this_process());
-    write_at_start(&held.file, text.as_bytes()).map_err(failed)
+    let ours = format!("{} {} {:>10}\n", era.boot, era.namespace, process::this_process());
+    if ours == text { Ok(()) } else { write_at_start(&held.file, ours.as_bytes()).map_err(failed) }
 }
 
 /// Continues a process that we stopped in the moment that it took the lock. The

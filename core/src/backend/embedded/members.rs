@@ -150,6 +150,10 @@ impl<'a> Scan<'a> {
         self.orphans = Orphans::Spared;
     }
 
+    pub(super) fn spares_orphans(&self) -> bool {
+        self.orphans == Orphans::Spared
+    }
+
     /// Whether the last look was spared the orphans that there may be.
     pub(super) fn has_left_orphans(&self) -> bool {
         self.orphans == Orphans::Left
@@ -441,7 +445,8 @@ impl Witness {
 fn lineage(stat: Stat) -> Vec<Stat> {
     let mut line = vec![stat];
     while let Some(last) = line.last()
-        && last.parent > 0
+        // Process 1 is in no group.
+        && last.parent > 1
         && line.len() < DEEPEST
     {
         match Stat::of(last.parent) {

@@ -33,7 +33,7 @@ pub(super) struct Pass {
 pub(super) fn stop(root: &Node, scan: &mut Scan<'_>, roll: &mut Roll, pages: &[usize]) -> Result<Pass> {
     let caller = process::this_process();
     let mut pass = Pass { quiet: true, hasty: false, unborn: false, met_caller: false };
-    let births = numbers::forks();
+    let births = if scan.spares_orphans() { 0 } else { numbers::forks() };
     let mut held: HashMap<usize, Stopped> = HashMap::new();
     scan.visit(roll, pages, &mut |roll, members| {
         let mut to_record: BTreeMap<usize, Vec<(Key, bool)>> = BTreeMap::new();

@@ -207,7 +207,7 @@ impl Embedded {
 
     /// Starts the helper of a group, and waits until it has taken the request.
     /// ETIMEDOUT, EINTR: it has not, and will not.
-    fn start_helper(&self, group: &Node, wait: &mut Wait<'_>) -> Result<()> {
+    pub(super) fn start_helper(&self, group: &Node, wait: &mut Wait<'_>) -> Result<()> {
         let failed = |errno| Error::os(errno, format_args!("starting a process to trace group {}", group.path));
         let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(failed)?;
         // A child that starts the helper and ends: the helper is then nobody's.
@@ -227,11 +227,12 @@ impl Embedded {
             Some(errno) => return Err(failed(Errno::from_raw_os_error(errno.into()))),
         }
         if let Err(errno) = await_readable(ours.as_fd(), birth, wait) {
-            // If it begins yet, it finds nobody at the pipe and ends; if it has
-            // begun, it ends when it finds the request taken back.
+            // If it has yet to begin, it finds nobody at the pipe and ends; if it
+            // has begun, it finds the request taken back.
             drop(ours);
-            let _held = self.lock()?;
-            request::ask(&group.dir, false).map_err(failed)?;
+            if let Ok(_held) = self.lock_until(wait.deadline()) {
+                request::ask(&group.dir, false).map_err(failed)?;
+            }
             return Err(failed(errno));
         }
         match rustix::io::read(&ours, &mut [0_u8; 1]) {
@@ -244,7 +245,7 @@ impl Embedded {
     fn serve(&self, group: &Node, ready: &OwnedFd) -> u8 {
         let keep = [self.root.dir.as_fd().as_raw_fd(), group.dir.as_fd().as_raw_fd(), ready.as_raw_fd()];
         ptrace::leave_host(c"cgf-freeze", &keep);
-        match self.begin_tracing(group) {
+        match self.begin_tracing(group, ready) {
             Ok(us) if rustix::io::write(ready, b"!").is_ok() => {
                 Helper { backend: self, group, us, tracees: HashMap::new() }.run()
             }
@@ -253,9 +254,13 @@ impl Embedded {
         }
     }
 
-    fn begin_tracing(&self, group: &Node) -> Result<Tracer> {
+    fn begin_tracing(&self, group: &Node, ready: &OwnedFd) -> Result<Tracer> {
         let failed = |errno| group.failed(errno, "taking the request to freeze");
         let _held = self.lock()?;
+        // All that there is to see at this end is that the other is closed.
+        if wait_readable(ready.as_fd(), Deadline::after(Duration::ZERO)).map_err(failed)? {
+            return Err(Error::new(libc::ECANCELED, "whoever started the helper has given it up"));
+        }
         let us = Tracer { key: key_of(&Stat::of(process::this_process()).map_err(failed)?), refused: 0 };
         write(&group.dir, us).and_then(|()| request::ask(&group.dir, true)).map_err(failed)?;
         Ok(us)
