@@ -18,6 +18,7 @@ export CGF_COMMAND     := $(target)/release/cgf
 export CGF             := $(CGF_COMMAND)
 export CGF_DRIVER_RUST := $(target)/release/contract-driver
 export CGF_DRIVER_C    := $(target)/contract-driver-c
+export CGF_LIBRARIES   := $(target)/release
 export CGF_PYTHON      := $(target)/venv/bin/python
 
 .PHONY: run test bench install setup build lint test-rust test-c test-python test-shell clean

@@ -2,12 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::attribute;
-use crate::backend::{Backend, BackendKind, Node, cgroup1::Cgroup1, cgroup2::Cgroup2, embedded::Embedded, tree};
+use crate::backend::embedded::{Embedded, private};
+use crate::backend::{Backend, BackendKind, Node, cgroup1::Cgroup1, cgroup2::Cgroup2, tree};
 use crate::deadline::Deadline;
 use crate::doctor;
 use crate::error::{Error, Result};
@@ -117,7 +118,10 @@ impl Hierarchy {
     ///
     /// # Errors
     ///
-    /// ENOENT: no such directory. EINVAL: it is no cgroup of the chosen backend.
+    /// ENOENT: no such directory. EINVAL: it is no cgroup of the chosen backend,
+    /// or no cgroup and no hierarchy of the embedded one (an empty directory
+    /// becomes one with `backend=embedded`). EACCES: embedded, and the directory
+    /// is another user's, or others may write to it.
     pub fn adopt(root: impl AsRef<Path>, options: &Options) -> Result<Hierarchy> {
         let root = root.as_ref();
         Hierarchy::adopt_as(root.as_os_str(), root, options)
@@ -343,6 +347,10 @@ impl Hierarchy {
             let why = format!("root={} is of {found}, not of {kind}", directory.display());
             return Err(Error::new(libc::EINVAL, why));
         }
+        if kind == BackendKind::Embedded && options.chosen_backend().is_none() && !private::is_hierarchy(&root)? {
+            let why = format!("{} is no cgroup, and no hierarchy of the embedded backend", directory.display());
+            return Err(Error::new(libc::EINVAL, why));
+        }
         let backend = carry(kind, &root, options)?;
         let subsystems = match options.named_subsystems() {
             [] => Options::every_subsystem(),
@@ -431,18 +439,17 @@ fn remove_root(backend: &dyn Backend, directory: &Path, root: &Node) -> Result<s
 
 /// The hierarchy's root directory, and whether it had to be made.
 fn open_or_make(kind: BackendKind, above: &Path, name: &OsStr) -> Result<(Dir, bool)> {
+    if kind == BackendKind::Embedded {
+        return private::open_or_make(above, name);
+    }
     let directory = above.join(name);
     let failed = |errno: Errno| Error::os(errno, format_args!("making {}", directory.display()));
-    let private = kind == BackendKind::Embedded;
-    let mode = if private { 0o700 } else { 0o755 };
+    let mode = 0o755;
     // Somebody who ends another hierarchy may take `above` away between our
     // making it and our using it: then it is made again.
     for _ in 0..100 {
         let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(above);
         made.map_err(|error| Error::os(&error, format_args!("making {}", above.display())))?;
-        if private {
-            check_owner(above)?;
-        }
         let made = rustix::fs::mkdir(&directory, mode.into());
         match made {
             Ok(()) | Err(Errno::EXIST) => match Dir::open(&directory) {
@@ -455,18 +462,6 @@ fn open_or_make(kind: BackendKind, above: &Path, name: &OsStr) -> Result<(Dir, b
         }
     }
     Err(failed(Errno::NOENT))
-}
-
-/// A directory in a place where others can make one before us.
-fn check_owner(directory: &Path) -> Result<()> {
-    let shown = directory.display();
-    let found =
-        std::fs::symlink_metadata(directory).map_err(|error| Error::os(&error, format_args!("looking at {shown}")))?;
-    let ours = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw();
-    if ours && found.mode() & 0o022 == 0 {
-        return Ok(());
-    }
-    Err(Error::new(libc::EACCES, format!("{shown} belongs to another user, or others may write to it: not used")))
 }
 
 /// Agrees with whoever else opened it on what the hierarchy is.

@@ -125,8 +125,8 @@ impl Node {
     }
 }
 
-/// Whoever kills a group of version 1 has this byte of its freeze file locked.
-/// While it is, FROZEN may be the killer's own word and says nothing about what
+/// Whoever kills a group of version 1 has this byte of its freeze file locked (on
+/// embedded shared, for reading). While it is, on version 1 FROZEN may be the killer's own word and says nothing about what
 /// was before.
 pub(crate) const KILLING: u64 = (1 << 40) + 2;
 

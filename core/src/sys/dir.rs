@@ -40,13 +40,16 @@ impl Dir {
     }
 
     pub(crate) fn open_file(&self, name: &str, flags: OFlags) -> Result<File> {
-        self.lookup(Path::new(name), flags | OFlags::CLOEXEC, Mode::empty()).map(File::from)
+        // A pipe that somebody planted under the name is not waited for.
+        let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        self.lookup(Path::new(name), flags, Mode::empty()).map(File::from)
     }
 
     /// Makes the file if need be, readable and writable by its owner alone.
     pub(crate) fn create_file(&self, name: &str, flags: OFlags) -> Result<File> {
         let mode = Mode::RUSR | Mode::WUSR;
-        self.lookup(Path::new(name), flags | OFlags::CREATE | OFlags::CLOEXEC, mode).map(File::from)
+        let flags = flags | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        self.lookup(Path::new(name), flags, mode).map(File::from)
     }
 
     /// The whole file, from one descriptor: one consistent answer.
