@@ -108,8 +108,13 @@ fn blocker(text: &str) -> Option<(i32, i32, String)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.to_owned()))
 }
 
-/// `%0a` and the like to the bytes they stand for.
+/// `%0a` and the like to what they stand for, as text.
 pub fn decode(text: &str) -> String {
+    String::from_utf8_lossy(&decode_bytes(text)).into_owned()
+}
+
+/// `%0a` and the like to the bytes they stand for.
+pub fn decode_bytes(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
@@ -125,5 +130,5 @@ pub fn decode(text: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    bytes
 }

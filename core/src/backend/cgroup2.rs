@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 
 use super::suspects::suspects;
-use super::tree::{Tree, Version};
+use super::tree::{self, Tree, Version};
 use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome, probe};
 use crate::blocker::Blocker;
 use crate::deadline::{Deadline, Wait};
@@ -69,21 +69,11 @@ impl Backend for Cgroup2 {
     }
 
     fn is_kernel_root(&self, group: &Node) -> bool {
-        let at_top = self.tree.above(&group.path).1.is_empty();
-        at_top && matches!(group.dir.open_file("cgroup.freeze", OFlags::RDONLY), Err(Errno::NOENT))
+        self.tree.is_kernel_root(group, self.freeze_file())
     }
 
     fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<()> {
-        parent.dir.mkdir(name, Mode::from_raw_mode(0o755))?;
-        // A mere reader of the freeze file could hold up its lockers.
-        match parent.dir.open_dir(name).and_then(|dir| dir.chmod("cgroup.freeze", Mode::RUSR | Mode::WUSR)) {
-            // Somebody was quick to remove it again.
-            Err(Errno::NOENT) | Ok(()) => Ok(()),
-            Err(errno) => {
-                let _ = parent.dir.rmdir(name);
-                Err(errno)
-            }
-        }
+        tree::create(parent, name, self.freeze_file())
     }
 
     fn remove(&self, parent: &Node, group: &Node) -> sys::Result<()> {

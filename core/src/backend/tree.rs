@@ -5,6 +5,8 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+
 use super::Node;
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
@@ -123,6 +125,13 @@ impl Tree {
         Ok(Tree { mount, top, base, opener })
     }
 
+    /// Whether a group is the root of all: at the top, and without the file that
+    /// would freeze it.
+    pub(crate) fn is_kernel_root(&self, group: &Node, freeze_file: &str) -> bool {
+        let at_top = self.above(&group.path).1.is_empty();
+        at_top && matches!(group.dir.open_file(freeze_file, OFlags::RDONLY), Err(Errno::NOENT))
+    }
+
     /// The group of a process, below the hierarchy's root; `None` if outside.
     pub(crate) fn locate(&self, pid: i32) -> Result<Option<GroupPath>> {
         if self.mount.is_beyond_namespace() {
@@ -201,6 +210,20 @@ impl Tree {
     fn below_base(&self, path: Option<GroupPath>) -> Option<GroupPath> {
         let path = path_below(&path?, &self.base)?;
         if path.is_passing() { path.parent() } else { Some(path) }
+    }
+}
+
+/// Makes a group whose freeze file is its owner's alone: a mere reader of it
+/// could hold up its lockers.
+pub(crate) fn create(parent: &Node, name: &OsStr, freeze_file: &str) -> crate::sys::Result<()> {
+    parent.dir.mkdir(name, Mode::from_raw_mode(0o755))?;
+    match parent.dir.open_dir(name).and_then(|dir| dir.chmod(freeze_file, Mode::RUSR | Mode::WUSR)) {
+        // Somebody was quick to remove it again.
+        Err(Errno::NOENT) | Ok(()) => Ok(()),
+        Err(errno) => {
+            let _ = parent.dir.rmdir(name);
+            Err(errno)
+        }
     }
 }
 

@@ -8,11 +8,12 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use cgf::{AttachOptions, Deadline, Error, FreezeOptions, Group, Hierarchy, Options, RemoveOptions, Result, Spawn};
+use cgf_tests::driver::decode_bytes;
 
 fn main() {
     let mut driver = Driver { hierarchy: None, groups: HashMap::new() };
     for line in std::io::stdin().lock().lines().map_while(std::io::Result::ok) {
-        let words: Vec<Vec<u8>> = line.split(' ').map(decode).collect();
+        let words: Vec<Vec<u8>> = line.split(' ').map(decode_bytes).collect();
         let answer = match driver.answer(&words) {
             Ok(value) => format!("ok {}", encode(&value)),
             Err(error) => format!("error {} {} {}", error.errno(), blockers(&error), encode(error.message())),
@@ -142,23 +143,4 @@ fn blockers(error: &Error) -> String {
 
 fn encode(text: &(impl Display + ?Sized)) -> String {
     text.to_string().replace('%', "%25").replace('\n', "%0a")
-}
-
-fn decode(word: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = word.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|code| std::str::from_utf8(code).ok());
-        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
-            Some(code) if byte == b'%' => {
-                bytes.push(code);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(byte);
-                rest = after;
-            }
-        }
-    }
-    bytes
 }

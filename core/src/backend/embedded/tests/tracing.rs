@@ -108,6 +108,9 @@ fn a_helper_that_does_not_begin_in_time_is_given_up() {
     let mut interrupt = |_: Duration| std::ops::ControlFlow::Break(());
     let (failure, ..) = helper_waits(&mut Wait::with(Deadline::after(Duration::from_secs(5)), Some(&mut interrupt)));
     assert_eq!(failure, libc::EINTR);
+    // Nor does a helper that gets the lock after all write anything.
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!bench.path.join("web/freezer.tracer").exists());
     until("nobody holds it", || bench.backend.state(&group).unwrap() == State::Thawed);
     assert_eq!(letter(pid), '-');
     assert_eq!(bench.freeze(&group), Outcome::Done);
