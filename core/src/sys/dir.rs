@@ -40,8 +40,10 @@ impl Dir {
     }
 
     pub(crate) fn open_file(&self, name: &str, flags: OFlags) -> Result<File> {
-        // A pipe that somebody planted under the name is not waited for.
-        let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        // A pipe that somebody planted under the name is not waited for. (With
+        // O_PATH nothing is, and openat2 does not take the flag.)
+        let at_once = if flags.contains(OFlags::PATH) { OFlags::empty() } else { OFlags::NONBLOCK | OFlags::NOCTTY };
+        let flags = flags | at_once | OFlags::CLOEXEC;
         self.lookup(Path::new(name), flags, Mode::empty()).map(File::from)
     }
 

@@ -20,15 +20,14 @@ pub(super) const LOCK: &str = "cgroup.lock";
 /// What a file is called until it replaces the one before.
 pub(super) const NEW: &str = ".new";
 
-/// Opens one of our files for whoever must not wait for it: what was put there
-/// in its place, a pipe or a device, is not opened. EINVAL.
+/// Opens one of our files. EINVAL: a pipe or a device was put in its place.
 pub(super) fn open(dir: &Dir, name: &str, flags: OFlags) -> sys::Result<File> {
-    regular(dir.open_file(name, flags | OFlags::NONBLOCK | OFlags::NOCTTY)?)
+    regular(dir.open_file(name, flags)?)
 }
 
 /// The same, and makes it if need be.
 pub(super) fn create(dir: &Dir, name: &str, flags: OFlags) -> sys::Result<File> {
-    regular(dir.create_file(name, flags | OFlags::NONBLOCK | OFlags::NOCTTY)?)
+    regular(dir.create_file(name, flags)?)
 }
 
 pub(super) fn read(dir: &Dir, name: &str) -> sys::Result<Vec<u8>> {
@@ -36,7 +35,7 @@ pub(super) fn read(dir: &Dir, name: &str) -> sys::Result<Vec<u8>> {
 }
 
 pub(super) fn is_there(dir: &Dir, name: &str) -> sys::Result<bool> {
-    match dir.open_file(name, OFlags::PATH).and_then(regular) {
+    match open(dir, name, OFlags::RDONLY) {
         Ok(_) => Ok(true),
         Err(Errno::NOENT | Errno::INVAL | Errno::LOOP) => Ok(false),
         Err(errno) => Err(errno),

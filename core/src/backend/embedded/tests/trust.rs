@@ -58,6 +58,7 @@ fn a_pipe_is_no_record() {
                 // Whoever waits for the other end is given it, so that the test ends.
                 let _other_end = std::fs::OpenOptions::new().read(true).write(true).open(&path);
                 let _ = finished.recv_timeout(Duration::from_secs(5));
+                let _ = std::fs::remove_file(&path);
                 panic!("{name} as a pipe keeps its reader waiting");
             }
         });
