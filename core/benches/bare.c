@@ -123,10 +123,11 @@ static void cgroup1(bool freeze)
 
 /*
  * No control groups: signals, and looks at /proc. What the library's algorithm
- * cannot do without is here too: the lock, the request, the record of whom we
- * are about to stop, and each pass's search for orphans of the session. How it
- * keeps the members' record is not: that is read before the clock starts. The
- * names are such as the library removes with a group.
+ * cannot do without is here too: the lock, the members' records, that the caller
+ * is none of them nor descends from one, the request, the record of whom we are
+ * about to stop, and each pass's search for orphans of the session. The records
+ * are read and not made sense of: who the members are is known before the clock
+ * starts. The names are such as the library removes with a group.
  */
 
 struct member {
@@ -160,7 +161,7 @@ static ssize_t read_proc(const char *name, int pid, char *text, size_t size)
 
 struct stat_line {
 	char state;
-	int session;
+	int parent, session;
 	unsigned long long started;
 };
 
@@ -174,6 +175,8 @@ static bool look(int pid, struct stat_line *line)
 	at = strrchr(text, ')') + 2;
 	line->state = *at;
 	for (int field = 3; field < 22; field++) {
+		if (field == 4)
+			line->parent = atoi(at);
 		if (field == 6)
 			line->session = atoi(at);
 		at = strchr(at, ' ') + 1;
@@ -289,6 +292,36 @@ static void stop_all(void)
 	}
 }
 
+/* The group's record and that of the group above it, which lists its children. */
+static void read_records(void)
+{
+	static char text[1 << 20];
+	int above = must(openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC), "..");
+	int places[] = { above, dir };
+	DIR *children;
+
+	for (int i = 0; i < 2; i++) {
+		int file = must(openat(places[i], "cgroup.procs", O_RDONLY | O_CLOEXEC), "cgroup.procs");
+
+		while (must(read(file, text, sizeof(text)), "cgroup.procs"))
+			;
+		close(file);
+	}
+	children = fdopendir(above);
+	while (readdir(children))
+		;
+	closedir(children);
+}
+
+static void check_caller(void)
+{
+	struct stat_line line;
+
+	for (int pid = getpid(); pid > 1 && look(pid, &line); pid = line.parent)
+		if (member_in[pid] == generation)
+			errx(1, "the caller is in the group");
+}
+
 static void embedded(bool freeze)
 {
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
@@ -296,6 +329,12 @@ static void embedded(bool freeze)
 	int request;
 
 	must(fcntl(lock, F_OFD_SETLKW, &whole), "locking");
+	/* Before anything is done, and again by whoever does it. */
+	if (freeze) {
+		read_records();
+		check_caller();
+	}
+	read_records();
 	request = must(openat(dir, "cgf.bare-state", O_WRONLY | O_CREAT | O_CLOEXEC, 0600), "cgf.bare-state");
 	must(write(request, freeze ? "FROZEN\n" : "THAWED\n", 7), "cgf.bare-state");
 	close(request);
