@@ -140,20 +140,22 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     // last closing one ends it.
     let open = text.iter().position(|&byte| byte == b'(')?;
     let close = text.iter().rposition(|&byte| byte == b')')?;
-    let number = std::str::from_utf8(text.get(..open)?).ok()?.trim();
-    let command = String::from_utf8_lossy(text.get(open + 1..close)?).into_owned();
-    let rest = std::str::from_utf8(text.get(close + 1..)?).ok()?;
-    // `rest` begins with the third field of the man page's numbering.
-    let fields: Vec<&str> = rest.split_ascii_whitespace().take(20).collect();
+    // The third field of the man page's numbering and those after it.
+    let mut fields = text.get(close + 1..)?.trim_ascii_start().split(|&byte| byte == b' ');
+    let state = *fields.next()?.first()?;
     Some(Stat {
-        pid: number.parse().ok()?,
-        command,
-        state: *fields.first()?.as_bytes().first()?,
-        parent: fields.get(1)?.parse().ok()?,
-        session: fields.get(3)?.parse().ok()?,
-        threads: fields.get(17)?.parse().ok()?,
-        start_time: fields.get(19)?.parse().ok()?,
+        pid: number(text.get(..open)?.trim_ascii())?,
+        command: String::from_utf8_lossy(text.get(open + 1..close)?).into_owned(),
+        state,
+        parent: number(fields.next()?)?,
+        session: number(fields.nth(1)?)?,
+        threads: number(fields.nth(13)?)?,
+        start_time: number(fields.nth(1)?.trim_ascii())?,
     })
+}
+
+fn number<T: std::str::FromStr>(word: &[u8]) -> Option<T> {
+    std::str::from_utf8(word).ok()?.parse().ok()
 }
 
 /// The kernel function a thread sleeps in; empty where it runs or where we may
@@ -202,7 +204,7 @@ pub(crate) fn users(pid: i32) -> sys::Result<[u32; 3]> {
 
 /// Numbers separated by white space, as control files list tasks.
 pub(crate) fn numbers(text: &[u8]) -> Vec<i32> {
-    text.split(u8::is_ascii_whitespace).filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok()).collect()
+    text.split(u8::is_ascii_whitespace).filter_map(number).collect()
 }
 
 /// A small file of `/proc`, whole. ESRCH where the process has gone.

@@ -166,20 +166,13 @@ impl Backend for Embedded {
 
     fn locate(&self, pid: i32) -> Result<Option<GroupPath>> {
         let _held = self.lock_to_read()?;
-        let roll = Roll::read(&self.root)?;
-        match members::locate(&roll, pid) {
-            Ok(Some(page)) => {
-                let top = &roll.pages[roll.find(&self.own)?].path;
-                Ok(roll.pages[page].path.below(top))
-            }
-            Ok(None) => Ok(None),
-            Err(Errno::SRCH) => Err(process::no_such_process(pid)),
-            Err(errno) => Err(Error::os(errno, format_args!("looking for the group of process {pid}"))),
-        }
+        self.locate_unlocked(pid)
     }
 
     fn holds_caller(&self, group: &Node) -> Result<bool> {
-        Ok(self.locate(process::this_process())?.is_some_and(|path| path.is_within(&group.path)))
+        // Without the lock: what it would keep from changing under us may change
+        // the moment after. Records are added to or replaced whole.
+        Ok(self.locate_unlocked(process::this_process())?.is_some_and(|path| path.is_within(&group.path)))
     }
 
     fn birth_group(&self, _: &Node) -> Option<OwnedFd> {
@@ -285,6 +278,19 @@ impl Embedded {
         match self.lock() {
             Err(error) if error.is(libc::EACCES) || error.is(libc::EPERM) || error.is(libc::EROFS) => Ok(None),
             other => other.map(Some),
+        }
+    }
+
+    fn locate_unlocked(&self, pid: i32) -> Result<Option<GroupPath>> {
+        let roll = Roll::read(&self.root)?;
+        match members::locate(&roll, pid) {
+            Ok(Some(page)) => {
+                let top = &roll.pages[roll.find(&self.own)?].path;
+                Ok(roll.pages[page].path.below(top))
+            }
+            Ok(None) => Ok(None),
+            Err(Errno::SRCH) => Err(process::no_such_process(pid)),
+            Err(errno) => Err(Error::os(errno, format_args!("looking for the group of process {pid}"))),
         }
     }
 
