@@ -6,7 +6,7 @@ use crate::backend::{self, Admission};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::process::{self, Process};
-use crate::subsystems::freezer::State;
+use crate::state::State;
 
 /// What an attach may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use rustix::fs::OFlags;
 
 use crate::backend::Node;
 use crate::error::{Error, Result};
+use crate::path::OWN_PREFIX;
 use crate::sys::{Errno, dir::write_once};
 
 /// The value of an attribute, `None` if it is not set.
@@ -52,15 +53,12 @@ pub(crate) fn remove(group: &Node, name: &str) -> Result<()> {
     }
 }
 
-/// The stand-in files of a directory, to be removed with it.
-pub(crate) const FILE_PREFIX: &str = "cgf.";
-
 fn attribute(name: &str) -> String {
     format!("user.cgf.{name}")
 }
 
 fn file(name: &str) -> String {
-    format!("{FILE_PREFIX}{name}")
+    format!("{OWN_PREFIX}{name}")
 }
 
 fn by_file(group: &Node, name: &str, value: &str, how: OFlags) -> Result<bool> {

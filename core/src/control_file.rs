@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::group::Group;
-use crate::subsystems::freezer::{FreezeOptions, State};
+use crate::state::State;
+use crate::subsystems::freezer::FreezeOptions;
 
 /// The longest text that any control file takes, as the kernel's own.
 const LONGEST: usize = 4096;

@@ -10,7 +10,7 @@ use crate::group::{Group, RemoveOptions};
 use crate::hierarchy::Hierarchy;
 use crate::options::Options;
 use crate::place::place;
-use crate::subsystems::freezer::State;
+use crate::state::State;
 use crate::sys::spawn::Plan;
 
 /// What was found out about one backend.

@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 /// The longest name the kernel takes for one group (NAME_MAX).
 const NAME_MAX: usize = 255;
 
-/// The prefix of the groups that this library makes for a moment inside others
-/// (to prove who blocks a freeze, to let the killed die). Never listed.
-const PASSING: &[u8] = b"cgf.";
+/// What the library keeps to itself in a group is called so: the groups that it
+/// makes for a moment, and the files that stand in for attributes.
+pub(crate) const OWN_PREFIX: &str = "cgf.";
 
 /// Where a group lies below its hierarchy's root: `web/1`, or nothing for the
 /// root itself. Names are bytes; every one has passed the check of R1.3, so a
@@ -107,7 +107,7 @@ impl GroupPath {
 
     /// Whether this is a group of the library's own, made for a moment.
     pub(crate) fn is_passing(&self) -> bool {
-        self.name().as_bytes().starts_with(PASSING)
+        self.name().as_bytes().starts_with(OWN_PREFIX.as_bytes())
     }
 
     /// A path that the kernel told us, in `/proc/PID/cgroup` and the like.
@@ -170,7 +170,7 @@ pub(crate) fn check_name(name: &[u8]) -> Result<()> {
     if name.ends_with(b" (deleted)") {
         return wrong("the kernel marks removed groups so");
     }
-    if name.starts_with(PASSING) {
+    if name.starts_with(OWN_PREFIX.as_bytes()) {
         return wrong("names that begin with \"cgf.\" are the library's own");
     }
     Ok(())

@@ -15,7 +15,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::process::Process;
-use crate::subsystems::freezer::State;
+use crate::state::State;
 use crate::sys::{
     Errno,
     spawn::{self, NotStarted, Plan, Waiting},

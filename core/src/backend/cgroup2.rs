@@ -17,7 +17,7 @@ use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process::{self, Process};
-use crate::subsystems::freezer::State;
+use crate::state::State;
 use crate::sys::{
     self, Errno,
     dir::{Dir, read_short, write_once},

@@ -26,7 +26,7 @@ use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process::{self, Process, Stat};
-use crate::subsystems::freezer::State;
+use crate::state::State;
 use crate::sys::{self, Errno, dir::Dir};
 
 use lock::{Era, Held};

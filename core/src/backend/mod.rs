@@ -10,7 +10,7 @@ use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process::{self, Process};
-use crate::subsystems::freezer::State;
+use crate::state::State;
 use crate::sys::{self, Errno, dir::Dir};
 
 pub(crate) mod cgroup1;

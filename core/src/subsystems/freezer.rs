@@ -10,7 +10,6 @@
 //! A group is FREEZING for as long as one of its tasks, or of a group below,
 //! does not stop; it becomes FROZEN without further ado when the last one has.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::backend::{Effort, Outcome};
@@ -20,38 +19,7 @@ use crate::error::{Error, Result};
 use crate::frozen_time;
 use crate::group::Group;
 use crate::hold;
-
-/// What a group's tasks do (R3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum State {
-    /// They run.
-    Thawed = 0,
-    /// They were asked to stop, and at least one has not.
-    Freezing = 1,
-    /// None of them runs, on the kernel's own evidence at the time of asking.
-    Frozen = 2,
-    /// Frozen, and held so by a checkpoint.
-    Checkpointing = 3,
-}
-
-impl State {
-    /// The word in `freezer.state`.
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Thawed => "THAWED",
-            State::Freezing => "FREEZING",
-            State::Frozen => "FROZEN",
-            State::Checkpointing => "CHECKPOINTING",
-        }
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+use crate::state::State;
 
 /// How to freeze: how long, and what then.
 ///

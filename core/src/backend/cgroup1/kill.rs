@@ -11,7 +11,7 @@ use crate::backend::{
 };
 use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
-use crate::subsystems::freezer::State;
+use crate::state::State;
 use crate::sys::Errno;
 use crate::sys::lock::{self, Mode as Lock};
 

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{FileType, OFlags};
 
-use crate::attribute::FILE_PREFIX;
+use crate::path::OWN_PREFIX;
 use crate::sys::{self, Errno, dir::Dir, dir::read_all};
 
 /// Who is a member. The first that is made and the last that is removed, so a
@@ -47,7 +47,7 @@ pub(super) fn is_ours(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let known = [MEMBERS, REQUEST, STOPPED, TRACER, LOCK];
     let replaced = name.strip_suffix(NEW.as_bytes()).unwrap_or(name);
-    name.starts_with(FILE_PREFIX.as_bytes()) || known.iter().any(|known| known.as_bytes() == replaced)
+    name.starts_with(OWN_PREFIX.as_bytes()) || known.iter().any(|known| known.as_bytes() == replaced)
 }
 
 fn regular(file: File) -> sys::Result<File> {

@@ -11,7 +11,7 @@ use crate::backend::{Attempt, Node, Outcome, send};
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::process::{self, Process, Stat};
-use crate::subsystems::freezer::State;
+use crate::state::State;
 use crate::sys::{helper, spawn::wait_readable};
 
 /// So many passes in a row must find nobody new and nobody running, if processes
