@@ -1,18 +1,163 @@
 //! Moving what runs already into a group: whole processes, and single threads.
+//!
+//! The subsystems of the hierarchy are asked before and told after (R2.2):
+//!
+//! ```text
+//! can_attach, can_attach_task for each thread   each subsystem in turn; may refuse
+//! pre_attach                                    each; may still refuse
+//! the move                                      in all kernel trees or in none
+//! attach_task for each thread, attach           each; an error takes it all back
+//! ```
+//!
+//! After a refusal, `cancel_attach` goes to those who had agreed, last first.
 
 use std::os::fd::AsFd;
+use std::sync::{Arc, OnceLock};
 
-use crate::backend::{self, Admission};
+use crate::backend::stage::{Stage, Whom};
+use crate::backend::{self, Admission, BackendKind};
 use crate::error::{Error, Result};
 use crate::group::Group;
+use crate::path::GroupPath;
 use crate::process::{self, Process};
-use crate::state::State;
+use crate::subsystem::{self, Subsystem};
 
 /// What an attach may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AttachOptions {
     /// Into a FROZEN group too. The newcomer freezes there.
     pub frozen: bool,
+}
+
+/// Somebody coming into a group, as subsystems are told of it.
+#[derive(Debug)]
+pub struct Attach<'a> {
+    group: &'a Group,
+    whom: Newcomer,
+    from: Option<GroupPath>,
+    options: AttachOptions,
+    threads: OnceLock<Vec<i32>>,
+}
+
+#[derive(Debug)]
+enum Newcomer {
+    Process(i32),
+    Task {
+        pid: i32,
+        tid: i32,
+    },
+    /// A program that is to be started, whose process is not made yet.
+    Unborn,
+}
+
+impl<'a> Attach<'a> {
+    /// Where it comes.
+    pub fn group(&self) -> &'a Group {
+        self.group
+    }
+
+    /// The group where it is, or was, in this hierarchy; `None`: outside of it,
+    /// or not born yet.
+    pub fn from(&self) -> Option<&GroupPath> {
+        self.from.as_ref()
+    }
+
+    /// The process; 0 if it is not born yet.
+    pub fn pid(&self) -> i32 {
+        match self.whom {
+            Newcomer::Process(pid) | Newcomer::Task { pid, .. } => pid,
+            Newcomer::Unborn => 0,
+        }
+    }
+
+    /// The threads that come: all of the process as they are when this is first
+    /// asked, or the one; 0 for that of a process not born yet.
+    pub fn threads(&self) -> &[i32] {
+        self.threads.get_or_init(|| match self.whom {
+            // None: it has ended, and the move will say so.
+            Newcomer::Process(pid) => process::threads(pid).unwrap_or_default(),
+            Newcomer::Task { tid, .. } => vec![tid],
+            Newcomer::Unborn => vec![0],
+        })
+    }
+
+    /// Whether this is a program that is to be started in the group.
+    pub fn is_birth(&self) -> bool {
+        matches!(self.whom, Newcomer::Unborn)
+    }
+
+    /// Whether it may come into a frozen group, and freeze there.
+    pub fn may_freeze(&self) -> bool {
+        self.options.frozen
+    }
+
+    /// The same newcomer where it has arrived, with the threads that it has now.
+    fn arrived(&self, pid: i32) -> Attach<'a> {
+        let whom = match self.whom {
+            Newcomer::Task { pid, tid } => Newcomer::Task { pid, tid },
+            Newcomer::Process(_) | Newcomer::Unborn => Newcomer::Process(pid),
+        };
+        Attach { group: self.group, whom, from: self.from.clone(), options: self.options, threads: OnceLock::new() }
+    }
+}
+
+/// An attach that every subsystem has agreed to. Until it is done, dropping it
+/// tells them that it does not come.
+pub(crate) struct Agreed<'a> {
+    attach: Attach<'a>,
+    subsystems: &'a [Arc<dyn Subsystem>],
+    asked: usize,
+}
+
+impl<'a> Agreed<'a> {
+    fn ask(attach: Attach<'a>, subsystems: &'a [Arc<dyn Subsystem>]) -> Result<Agreed<'a>> {
+        let mut agreed = Agreed { attach, subsystems, asked: 0 };
+        for subsystem in subsystems {
+            let attach = &agreed.attach;
+            subsystem::call(&**subsystem, "can_attach", || subsystem.can_attach(attach))?;
+            agreed.asked += 1;
+            if subsystem.follows_attach() {
+                let attach = &agreed.attach;
+                attach.threads().iter().try_for_each(|&tid| {
+                    subsystem::call(&**subsystem, "can_attach_task", || subsystem.can_attach_task(attach, tid))
+                })?;
+            }
+        }
+        for subsystem in subsystems {
+            subsystem::call(&**subsystem, "pre_attach", || subsystem.pre_attach(&agreed.attach))?;
+        }
+        Ok(agreed)
+    }
+
+    fn is_followed(&self) -> bool {
+        self.subsystems.iter().any(|subsystem| subsystem.follows_attach())
+    }
+
+    /// It has come, as this process.
+    pub(crate) fn tell(&self, pid: i32) -> Result<()> {
+        let arrived = self.attach.arrived(pid);
+        for subsystem in self.subsystems.iter().filter(|subsystem| subsystem.follows_attach()) {
+            arrived.threads().iter().try_for_each(|&tid| {
+                subsystem::call(&**subsystem, "attach_task", || subsystem.attach_task(&arrived, tid))
+            })?;
+            subsystem::call(&**subsystem, "attach", || subsystem.attach(&arrived))?;
+        }
+        Ok(())
+    }
+
+    /// It stays.
+    pub(crate) fn done(mut self) {
+        self.asked = 0;
+    }
+}
+
+impl Drop for Agreed<'_> {
+    fn drop(&mut self) {
+        for subsystem in self.subsystems[..self.asked].iter().rev() {
+            // What it has to say about it changes nothing.
+            let _ = subsystem::call(&**subsystem, "cancel_attach", || subsystem.cancel_attach(&self.attach));
+        }
+    }
 }
 
 impl Group {
@@ -30,6 +175,9 @@ impl Group {
     ///   not write to the group.
     /// * EINVAL: a negative number, or a kernel thread.
     /// * ENODEV: the group was removed. ECHILD: in a forked child.
+    /// * ENOENT: the hierarchy is bound to a subsystem that is not registered
+    ///   here. Any other: a subsystem refused, or failed to follow; the process
+    ///   is where it was.
     pub fn attach(&self, pid: i32) -> Result<()> {
         self.attach_with(pid, AttachOptions::default())
     }
@@ -72,13 +220,22 @@ impl Group {
         let gone = || Error::new(libc::ESRCH, format!("no thread {tid}"));
         let pid = process::process_of(tid).map_err(|_| gone())?;
         check_owner(pid)?;
-        self.check_not_frozen(AttachOptions::default(), tid)?;
-        backend.admit_task(self.node(), tid)?;
+        let from = backend.locate(tid)?;
+        let agreed = self.agree(Newcomer::Task { pid, tid }, from, AttachOptions::default())?;
+        if agreed.is_followed() || backend.is_spanning() {
+            let staged = backend.stage(self.node(), Whom::Task(tid), self.hierarchy().deadline())?;
+            self.settle(staged, &agreed, pid)?;
+        } else {
+            backend.admit_task(self.node(), tid)?;
+        }
         // A number read and then used: the thread may have ended in between,
         // and its number be another process's by now. That is seen and undone;
         // a thread has no descriptor before Linux 6.9 to exclude it.
         match (process::process_of(tid), backend.locate(tid)) {
-            (Ok(now), Ok(Some(path))) if now == pid && path == self.node().path => Ok(()),
+            (Ok(now), Ok(Some(path))) if now == pid && path == self.node().path => {
+                agreed.done();
+                Ok(())
+            }
             (Ok(now), Ok(Some(path))) if now != pid && path == self.node().path => {
                 backend.return_to_parent(now)?;
                 Err(gone())
@@ -89,10 +246,65 @@ impl Group {
 
     fn admit(&self, process: &Process, options: AttachOptions) -> Result<()> {
         let backend = self.backend()?;
-        check_owner(process.pid())?;
-        self.check_not_frozen(options, process.pid())?;
-        backend.admit(self.node(), process, Admission::Attached)?;
-        self.prove(process)
+        let pid = process.pid();
+        check_owner(pid)?;
+        let from = backend.locate(pid)?;
+        if from.as_ref() == Some(self.path()) && !backend.is_spanning() && self.has_all_threads(pid)? {
+            return self.prove(process);
+        }
+        let agreed = self.agree(Newcomer::Process(pid), from, options)?;
+        if agreed.is_followed() || backend.is_spanning() {
+            let staged = backend.stage(self.node(), Whom::Process(process), self.hierarchy().deadline())?;
+            self.settle(staged, &agreed, pid)?;
+        } else {
+            backend.admit(self.node(), process, Admission::Attached)?;
+        }
+        self.prove(process)?;
+        agreed.done();
+        Ok(())
+    }
+
+    /// Whether no thread of a process whose first one is in the group is
+    /// elsewhere.
+    fn has_all_threads(&self, pid: i32) -> Result<bool> {
+        let backend = self.backend()?;
+        // The others do not tell threads apart, or only in threaded subtrees.
+        if backend.kind() != BackendKind::Cgroup1 {
+            return Ok(true);
+        }
+        for tid in process::threads(pid).map_err(|_| process::no_such_process(pid))? {
+            match backend.locate(tid) {
+                Ok(path) if path.as_ref() == Some(self.path()) => {}
+                Err(error) if error.is(libc::ESRCH) => {}
+                Ok(_) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// A program may be started in the group, as far as the subsystems go.
+    pub(crate) fn agree_to_birth(&self) -> Result<Agreed<'_>> {
+        self.agree(Newcomer::Unborn, None, AttachOptions::default())
+    }
+
+    fn agree(&self, whom: Newcomer, from: Option<GroupPath>, options: AttachOptions) -> Result<Agreed<'_>> {
+        let subsystems = self.hierarchy().every_subsystem()?;
+        let attach = Attach { group: self, whom, from, options, threads: OnceLock::new() };
+        Agreed::ask(attach, subsystems)
+    }
+
+    /// Tells the subsystems of somebody who has come, and takes it back if one
+    /// of them cannot follow.
+    fn settle(&self, staged: Box<dyn Stage + '_>, agreed: &Agreed<'_>, pid: i32) -> Result<()> {
+        let deadline = self.hierarchy().deadline();
+        match agreed.tell(pid) {
+            Ok(()) => staged.settle(deadline),
+            Err(error) => {
+                staged.take_back(deadline).map_err(|failed| failed.context(&error))?;
+                Err(error)
+            }
+        }
     }
 
     /// Reads the membership back (R2.5), and notices a recycled number (R2.3).
@@ -119,17 +331,6 @@ impl Group {
         }
         let to = found.map_or_else(|| "out of the hierarchy".to_owned(), |path| format!("on to {path}"));
         Err(Error::new(libc::ECANCELED, format!("process {pid} was moved {to} at once")))
-    }
-
-    fn check_not_frozen(&self, options: AttachOptions, id: i32) -> Result<()> {
-        match self.state()? {
-            State::Frozen if !options.frozen => {
-                let why = format!("{self} is FROZEN: {id} would stop there; thaw it, or attach with the frozen option");
-                Err(Error::new(libc::EBUSY, why))
-            }
-            State::Checkpointing => Err(Error::new(libc::EBUSY, format!("{self} is held by a checkpoint"))),
-            _ => Ok(()),
-        }
     }
 }
 

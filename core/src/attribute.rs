@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 use crate::path::OWN_PREFIX;
 use crate::sys::{Errno, dir::write_once};
 
+/// The longest value, in bytes.
+pub(crate) const LONGEST: usize = 4096;
+
 /// The value of an attribute, `None` if it is not set.
 pub(crate) fn get(group: &Node, name: &str) -> Result<Option<String>> {
     let value = match group.dir.xattr(&attribute(name)) {
@@ -40,6 +43,37 @@ pub(crate) fn set_new(group: &Node, name: &str, value: &str) -> Result<bool> {
         Err(Errno::OPNOTSUPP) => by_file(group, name, value, OFlags::EXCL),
         other => marked(group, other),
     }
+}
+
+/// Sets an attribute, or fails where the directory may not be marked.
+pub(crate) fn must_set(group: &Node, name: &str, value: &str) -> Result<()> {
+    set(group, name, value)?;
+    if get(group, name)?.as_deref() == Some(value) {
+        return Ok(());
+    }
+    Err(Error::new(libc::EACCES, format!("we may not note {name} on group {}", group.path)))
+}
+
+/// Copies what makes a group like its parent: what subsystems have noted, whose
+/// attributes are called `SUBSYSTEM.key`, and what happens when it is empty.
+pub(crate) fn copy_settings(from: &Node, to: &Node) -> Result<()> {
+    let failed = |errno| from.failed(errno, "listing the records");
+    let names = match from.dir.xattrs() {
+        Err(Errno::OPNOTSUPP) => {
+            let files = from.dir.files().map_err(failed)?;
+            files.iter().filter_map(|name| name.to_str()?.strip_prefix(OWN_PREFIX).map(str::to_owned)).collect()
+        }
+        listed => {
+            let listed = listed.map_err(failed)?;
+            listed.iter().filter_map(|name| name.strip_prefix("user.cgf.").map(str::to_owned)).collect::<Vec<_>>()
+        }
+    };
+    for name in names.iter().filter(|name| name.contains('.') || *name == "auto_delete") {
+        if let Some(value) = get(from, name)? {
+            set(to, name, &value)?;
+        }
+    }
+    Ok(())
 }
 
 /// Unsets an attribute, set or not.

@@ -1,52 +1,130 @@
 //! The text interface: every group answers `read(name)` and `write(name, text)`.
 
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::group::Group;
-use crate::state::State;
-use crate::subsystems::freezer::FreezeOptions;
+use crate::subsystem::{self, Subsystem};
 
 /// The longest text that any control file takes, as the kernel's own.
 const LONGEST: usize = 4096;
 
-/// One control file: what it is called and what it does.
-struct ControlFile {
-    name: &'static str,
-    read: Option<fn(&Group) -> Result<String>>,
-    write: Option<fn(&Group, &str) -> Result<()>>,
+type Read = Box<dyn Fn(&Group) -> Result<String> + Send + Sync>;
+type Write = Box<dyn Fn(&Group, &str) -> Result<()> + Send + Sync>;
+
+/// A control file of a subsystem: what it is called and what it does.
+///
+/// ```
+/// use cgf::{ControlFile, Error};
+///
+/// let max = ControlFile::new("max")
+///     .read(|group| Ok(format!("{}\n", group.attribute("members.max")?.unwrap_or_default())))
+///     .write(|group, text| group.set_attribute("members.max", text));
+/// ```
+#[must_use]
+pub struct ControlFile {
+    name: String,
+    read: Option<Read>,
+    write: Option<Write>,
+    place: Place,
 }
 
-/// All there are, by name.
-const FILES: [ControlFile; 7] = [
-    ControlFile {
-        name: "cgroup.procs",
-        read: Some(|group| group.procs().map(lines)),
-        write: Some(|group, text| group.attach(number(text)?)),
-    },
-    ControlFile {
-        name: "freezer.frozen_usec",
-        read: Some(|group| group.frozen_time().map(|time| format!("{}\n", time.as_micros()))),
-        write: None,
-    },
-    ControlFile {
-        name: "freezer.parent_freezing",
-        read: Some(|group| group.is_parent_freezing().map(flag)),
-        write: None,
-    },
-    ControlFile { name: "freezer.self_freezing", read: Some(|group| group.is_self_freezing().map(flag)), write: None },
-    ControlFile {
-        name: "freezer.state",
-        read: Some(|group| group.state().map(|state| format!("{state}\n"))),
-        write: Some(write_state),
-    },
-    ControlFile { name: "signal.kill", read: None, write: Some(|group, text| group.kill(number(text)?)) },
-    ControlFile {
-        name: "tasks",
-        read: Some(|group| group.tasks().map(lines)),
-        write: Some(|group, text| group.attach_task(number(text)?)),
-    },
-];
+/// Which groups have the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Everywhere,
+    Root,
+}
+
+impl ControlFile {
+    /// A file called `SUBSYSTEM.name`, which can be neither read nor written
+    /// until it is said how.
+    pub fn new(name: impl Into<String>) -> ControlFile {
+        ControlFile { name: name.into(), read: None, write: None, place: Place::Everywhere }
+    }
+
+    /// What a read answers: lines, each with a newline at its end.
+    pub fn read(mut self, read: impl Fn(&Group) -> Result<String> + Send + Sync + 'static) -> ControlFile {
+        self.read = Some(Box::new(read));
+        self
+    }
+
+    /// What a write does. The text comes without the newline at its end, and has
+    /// at most 4096 bytes.
+    pub fn write(mut self, write: impl Fn(&Group, &str) -> Result<()> + Send + Sync + 'static) -> ControlFile {
+        self.write = Some(Box::new(write));
+        self
+    }
+
+    /// Only the root group has it.
+    pub fn only_at_root(mut self) -> ControlFile {
+        self.place = Place::Root;
+        self
+    }
+}
+
+impl fmt::Debug for ControlFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// The files that the groups of a hierarchy have: the core's, and those of its
+/// subsystems.
+#[derive(Debug)]
+pub(crate) struct ControlFiles(Vec<(ControlFile, Option<Arc<dyn Subsystem>>)>);
+
+impl ControlFiles {
+    /// EINVAL: a subsystem has a file twice, or one without a proper name.
+    pub(crate) fn of(subsystems: &[Arc<dyn Subsystem>]) -> Result<ControlFiles> {
+        let mut files: Vec<_> = core_files().into_iter().map(|file| (file, None)).collect();
+        for subsystem in subsystems {
+            let mut seen = HashSet::new();
+            for mut file in subsystem::call(&**subsystem, "populate", || Ok(subsystem.populate()))? {
+                let is_name =
+                    !file.name.is_empty() && file.name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+                if !is_name || file.name.len() > 64 || !seen.insert(file.name.clone()) {
+                    let why = format!(
+                        "subsystem {}: {:?} is no name for a control file, or used twice",
+                        subsystem.name(),
+                        file.name
+                    );
+                    return Err(Error::new(libc::EINVAL, why));
+                }
+                file.name = format!("{}.{}", subsystem.name(), file.name);
+                files.push((file, Some(Arc::clone(subsystem))));
+            }
+        }
+        files.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+        Ok(ControlFiles(files))
+    }
+
+    fn of_group(&self, group: &Group) -> impl Iterator<Item = &(ControlFile, Option<Arc<dyn Subsystem>>)> {
+        let is_root = group.path().is_root();
+        self.0.iter().filter(move |(file, _)| is_root || file.place == Place::Everywhere)
+    }
+
+    fn find(&self, group: &Group, name: &str) -> Result<(&ControlFile, Option<&dyn Subsystem>)> {
+        self.of_group(group)
+            .find(|(file, _)| file.name == name)
+            .map(|(file, owner)| (file, owner.as_deref()))
+            .ok_or_else(|| Error::new(libc::ENOENT, format!("{group} has no control file {name:?}")))
+    }
+}
 
 impl Group {
+    /// The names of its control files, sorted.
+    ///
+    /// # Errors
+    ///
+    /// ECHILD: in a forked child.
+    pub fn control_files(&self) -> Result<Vec<String>> {
+        self.backend()?;
+        Ok(self.hierarchy().control_files().of_group(self).map(|(file, _)| file.name.clone()).collect())
+    }
+
     /// The text of a control file: one consistent answer.
     ///
     /// # Errors
@@ -54,9 +132,10 @@ impl Group {
     /// ENOENT: no such file, or its subsystem is not bound. EACCES: it can only
     /// be written. Else what the operation behind it gives.
     pub fn read(&self, file: &str) -> Result<String> {
-        let found = self.control_file(file)?;
-        match found.read {
-            Some(read) => read(self),
+        self.backend()?;
+        let (found, owner) = self.hierarchy().control_files().find(self, file)?;
+        match &found.read {
+            Some(read) => called(owner, file, || read(self)),
             None => Err(Error::new(libc::EACCES, format!("{file} can only be written"))),
         }
     }
@@ -70,51 +149,50 @@ impl Group {
     /// Else what the operation behind it gives; after any of them nothing is
     /// half-done.
     pub fn write(&self, file: &str, text: &str) -> Result<()> {
-        let found = self.control_file(file)?;
-        let Some(write) = found.write else {
+        self.backend()?;
+        let (found, owner) = self.hierarchy().control_files().find(self, file)?;
+        let Some(write) = &found.write else {
             return Err(Error::new(libc::EACCES, format!("{file} can only be read")));
         };
         if text.len() > LONGEST {
             return Err(Error::new(libc::E2BIG, format!("{} bytes for {file}, which takes {LONGEST}", text.len())));
         }
-        write(self, text.strip_suffix('\n').unwrap_or(text)).map_err(|error| error.context(file))
-    }
-
-    fn control_file(&self, name: &str) -> Result<&'static ControlFile> {
-        self.backend()?;
-        let owner = name.split_once('.').map(|(owner, _)| owner);
-        let is_bound = match owner {
-            Some(owner) if owner != "cgroup" => self.hierarchy().subsystems().iter().any(|bound| bound == owner),
-            _ => true,
-        };
-        FILES
-            .iter()
-            .find(|file| file.name == name && is_bound)
-            .ok_or_else(|| Error::new(libc::ENOENT, format!("{self} has no control file {name:?}")))
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        called(owner, file, || write(self, text)).map_err(|error| error.context(file))
     }
 }
 
-/// Asks, and does not wait: whoever wants to wait calls freeze (R3.2).
-fn write_state(group: &Group, text: &str) -> Result<()> {
-    match text {
-        "FROZEN" => match group.freeze_with(FreezeOptions::within(std::time::Duration::ZERO)) {
-            Err(error) if error.errno() == libc::EBUSY && group.state()? != State::Thawed => Ok(()),
-            other => other,
-        },
-        // RUNNING is the word of the first proposals.
-        "THAWED" | "RUNNING" => group.thaw(),
-        _ => Err(Error::new(libc::EINVAL, format!("{text:?} cannot be written; FROZEN and THAWED can"))),
+fn called<T>(owner: Option<&dyn Subsystem>, file: &str, operation: impl FnOnce() -> Result<T>) -> Result<T> {
+    match owner {
+        Some(owner) => subsystem::call(owner, file, operation),
+        None => operation(),
     }
 }
 
-fn number(text: &str) -> Result<i32> {
+/// What every group has, whatever is bound to its hierarchy (R1.8).
+fn core_files() -> Vec<ControlFile> {
+    vec![
+        ControlFile::new("cgroup.procs")
+            .read(|group| group.procs().map(lines))
+            .write(|group, text| group.attach(number(text)?)),
+        ControlFile::new("tasks")
+            .read(|group| group.tasks().map(lines))
+            .write(|group, text| group.attach_task(number(text)?)),
+    ]
+}
+
+/// A number as people and kernels write it.
+///
+/// EINVAL: it is none, or none that fits.
+pub(crate) fn number<T: std::str::FromStr>(text: &str) -> Result<T> {
     text.trim().parse().map_err(|_| Error::new(libc::EINVAL, format!("{text:?} is no number")))
+}
+
+/// A switch as a file shows it.
+pub(crate) fn flag(set: bool) -> String {
+    format!("{}\n", u8::from(set))
 }
 
 fn lines(ids: Vec<i32>) -> String {
     ids.into_iter().map(|id| format!("{id}\n")).collect()
-}
-
-fn flag(set: bool) -> String {
-    format!("{}\n", u8::from(set))
 }

@@ -46,7 +46,11 @@ impl Error {
         errno_name(self.0.errno)
     }
 
-    pub(crate) fn new(errno: i32, message: impl Into<String>) -> Error {
+    /// An error of a subsystem's own: an errno, positive, and a sentence. What is
+    /// no errno (they go from 1 to 4095) becomes EINVAL, so that no failure
+    /// looks like success to a C program.
+    pub fn new(errno: i32, message: impl Into<String>) -> Error {
+        let errno = if (1..4096).contains(&errno) { errno } else { libc::EINVAL };
         Error(Box::new(Inner { errno, message: message.into(), blockers: Vec::new() }))
     }
 

@@ -7,12 +7,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::attribute;
 use crate::backend::{Backend, Node, passing};
 use crate::deadline::Wait;
 use crate::error::{Error, Result};
-use crate::frozen_time;
 use crate::hierarchy::Hierarchy;
 use crate::path::{GroupPath, check_name};
+use crate::reference;
+use crate::subsystem;
 use crate::sys::Errno;
 
 /// A handle on one group of a [`Hierarchy`].
@@ -38,19 +40,86 @@ pub struct RemoveOptions {
 
 impl Group {
     pub(crate) fn create(hierarchy: &Hierarchy, path: &GroupPath) -> Result<Group> {
-        let backend = hierarchy.backend()?;
-        if path.is_root() {
+        hierarchy.backend()?;
+        let Some(above) = path.parent() else {
             return Err(Error::new(libc::EEXIST, "the root group is always there"));
+        };
+        match Group::open(hierarchy, &above) {
+            Ok(parent) => parent.create_child(path.name()),
+            Err(error) if error.is(libc::ENOENT) => Group::create_with_parents(hierarchy, path),
+            Err(error) => Err(error),
         }
-        let mut made: Vec<Node> = Vec::new();
-        let result = create_each(backend, hierarchy.root_node(), path, &mut made);
-        match result {
-            Ok(node) => Ok(Group { hierarchy: hierarchy.clone(), node: Arc::new(node) }),
-            Err(error) => {
-                for node in made.iter().rev() {
-                    // Best effort: somebody may have begun to use it already.
-                    let _ = parent_of(hierarchy, node).map(|parent| backend.remove(&parent, node));
+    }
+
+    fn create_with_parents(hierarchy: &Hierarchy, path: &GroupPath) -> Result<Group> {
+        let mut made: Vec<Group> = Vec::new();
+        let mut at = hierarchy.root();
+        let mut names = path.components().peekable();
+        while let Some(name) = names.next() {
+            let child = match at.create_child(name) {
+                Ok(child) => {
+                    made.push(child.clone());
+                    Ok(child)
                 }
+                Err(error) if error.is(libc::EEXIST) && names.peek().is_some() => {
+                    Group::open(hierarchy, &at.path().child(name))
+                }
+                Err(error) => Err(error),
+            };
+            at = match child {
+                Ok(child) => child,
+                Err(error) => {
+                    for group in made.iter().rev() {
+                        // Best effort: somebody may have begun to use it already.
+                        let _ = group.remove();
+                    }
+                    return Err(error);
+                }
+            };
+        }
+        Ok(at)
+    }
+
+    /// Makes a group right below this one.
+    fn create_child(&self, name: &OsStr) -> Result<Group> {
+        let backend = self.backend()?;
+        let subsystems = self.hierarchy.every_subsystem()?;
+        let path = self.path().child(name);
+        match backend.create(&self.node, name) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Err(Error::new(libc::EEXIST, format!("there is a group {path} already"))),
+            Err(errno) => return Err(self.node.failed(errno, &format!("making {path} below the directory"))),
+        }
+        // Whoever was quick to remove it again has made this ENOENT.
+        let group = Group::open(&self.hierarchy, &path)?;
+        for (at, subsystem) in subsystems.iter().enumerate() {
+            if let Err(error) = subsystem::call(&**subsystem, "create", || subsystem.create(&group)) {
+                let _ = backend.remove(&self.node, &group.node);
+                for subsystem in &subsystems[..at] {
+                    let _ = subsystem::call(&**subsystem, "destroy", || subsystem.destroy(&group));
+                }
+                return Err(error);
+            }
+        }
+        Ok(group)
+    }
+
+    /// A child with this group's settings and the process in it.
+    pub(crate) fn clone_for(&self, pid: i32, name: &OsStr) -> Result<Group> {
+        check_name(name.as_bytes())?;
+        let child = self.create_child(name)?;
+        let settled = attribute::copy_settings(&self.node, &child.node)
+            .and_then(|()| {
+                self.hierarchy.known_subsystems().iter().try_for_each(|subsystem| {
+                    subsystem::call(&**subsystem, "post_clone", || subsystem.post_clone(&child, self))
+                })
+            })
+            .and_then(|()| child.attach(pid));
+        match settled {
+            Ok(()) => Ok(child),
+            Err(error) => {
+                // Somebody may have begun to use it already: then it stays.
+                let _ = child.remove();
                 Err(error)
             }
         }
@@ -90,7 +159,8 @@ impl Group {
     /// # Errors
     ///
     /// * EBUSY: it has processes or groups and the options do not allow for
-    ///   them (nothing was done); or it could not be emptied in time
+    ///   them, or somebody holds a [`reference`](Group::reference) (nothing was
+    ///   done); or it could not be emptied in time
     ///   ([`Error::blockers`] names who is left). The root group always.
     /// * ENODEV: it was removed before. EACCES: not permitted. ECHILD: in a
     ///   forked child.
@@ -99,8 +169,8 @@ impl Group {
         if self.node.path.is_root() {
             return Err(Error::new(libc::EBUSY, "the root group goes with its hierarchy (unmount)"));
         }
-        let parent = parent_of(&self.hierarchy, &self.node)?;
-        same_directory(&parent, &self.node)?;
+        let parent = self.parent()?;
+        same_directory(&parent.node, &self.node)?;
         passing::sweep(backend, &self.node);
         if !options.recursive
             && let Some(child) = self.node.children()?.first()
@@ -108,13 +178,16 @@ impl Group {
             let example = &child.path;
             return Err(Error::new(libc::EBUSY, format!("{self} has groups below it, {example} for one")));
         }
+        // Asked again of each group right before it goes; this is so that
+        // nothing is killed for a removal that is refused.
+        self.node.walk(&mut |node| reference::refuse_if_held(backend, node))?;
         let mut wait = Wait::until(self.hierarchy.deadline());
         if options.kill {
             self.kill(libc::SIGKILL)?;
         } else if backend.is_populated(&self.node)? {
             return Err(Error::new(libc::EBUSY, format!("{self} has processes: {}", self.first_members()?)));
         }
-        self.remove_tree(backend, &parent, &self.node, options.recursive, &mut wait)
+        self.remove_below(&parent, options.recursive, &mut wait)
     }
 
     /// Gives the group another name in its parent, and returns a handle for it.
@@ -133,9 +206,9 @@ impl Group {
         let Some(above) = self.node.path.parent() else {
             return Err(Error::new(libc::EBUSY, "the root group has its hierarchy's name"));
         };
-        let parent = parent_of(&self.hierarchy, &self.node)?;
-        same_directory(&parent, &self.node)?;
-        match backend.rename(&parent, &self.node, name) {
+        let parent = self.parent()?;
+        same_directory(&parent.node, &self.node)?;
+        match backend.rename(&parent.node, &self.node, name) {
             Ok(()) => Group::open(&self.hierarchy, &above.child(name)),
             Err(Errno::EXIST | Errno::NOTEMPTY) => {
                 Err(Error::new(libc::EEXIST, format!("renaming {self}: there is a {}", above.child(name))))
@@ -217,6 +290,64 @@ impl Group {
         self.node.dir.path_fd().map_err(|errno| self.node.failed(errno, "opening the directory"))
     }
 
+    /// What a subsystem has noted on the group: `SUBSYSTEM.key`.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL: not of a subsystem that the hierarchy is bound to. ENODEV: the
+    /// group was removed. ECHILD: in a forked child.
+    pub fn attribute(&self, name: &str) -> Result<Option<String>> {
+        self.backend()?;
+        attribute::get(&self.node, self.attribute_name(name)?)
+    }
+
+    /// Notes something on the group's directory, where every process sees it and
+    /// with which it goes.
+    ///
+    /// # Errors
+    ///
+    /// E2BIG: more than 4096 bytes. ENOSPC: the kernel keeps no more (128
+    /// attributes and 128 KiB a group). EACCES: nothing may be noted on it. Else
+    /// as [`attribute`](Group::attribute).
+    pub fn set_attribute(&self, name: &str, value: &str) -> Result<()> {
+        self.backend()?;
+        let name = self.attribute_name(name)?;
+        if value.len() > attribute::LONGEST {
+            let why = format!("{} bytes for {name}, which takes {}", value.len(), attribute::LONGEST);
+            return Err(Error::new(libc::E2BIG, why));
+        }
+        attribute::must_set(&self.node, name, value)
+    }
+
+    /// Takes a note off the group's directory, whether there is one or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`attribute`](Group::attribute).
+    pub fn remove_attribute(&self, name: &str) -> Result<()> {
+        self.backend()?;
+        attribute::remove(&self.node, self.attribute_name(name)?)
+    }
+
+    /// A new descriptor (O_PATH, close-on-exec) for the group's directory in the
+    /// kernel tree that has a controller, `pids` for one.
+    ///
+    /// # Errors
+    ///
+    /// ENODEV: no tree of this hierarchy has it, or the group was removed.
+    /// EMFILE: no descriptor left. ECHILD: in a forked child.
+    pub fn controller_fd(&self, controller: &str) -> Result<OwnedFd> {
+        match self.backend()?.controller_directory(&self.node, controller)? {
+            Some(directory) => {
+                directory.path_fd().map_err(|errno| self.node.failed(errno, "opening the controller's directory"))
+            }
+            None => {
+                let why = format!("no kernel tree of hierarchy {} has the controller {controller:?}", self.hierarchy);
+                Err(Error::new(libc::ENODEV, why))
+            }
+        }
+    }
+
     /// Its path within the hierarchy.
     pub fn path(&self) -> &GroupPath {
         &self.node.path
@@ -245,6 +376,18 @@ impl Group {
         Ok(found)
     }
 
+    fn attribute_name<'a>(&self, name: &'a str) -> Result<&'a str> {
+        let owner = name.split_once('.').filter(|(_, key)| !key.is_empty()).map(|(owner, _)| owner);
+        let is_word = name.len() <= 200 && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+        match owner {
+            Some(owner) if is_word && self.hierarchy.subsystems().iter().any(|bound| bound == owner) => Ok(name),
+            _ => {
+                let why = format!("{name:?} is no attribute: SUBSYSTEM.key of one that the hierarchy is bound to is");
+                Err(Error::new(libc::EINVAL, why))
+            }
+        }
+    }
+
     fn first_members(&self) -> Result<String> {
         let mut members = Vec::new();
         let backend = self.backend()?;
@@ -257,36 +400,41 @@ impl Group {
         Ok(format!("{}{more}", shown.join(", ")))
     }
 
-    fn remove_tree(
-        &self,
-        backend: &dyn Backend,
-        parent: &Node,
-        group: &Node,
-        recursive: bool,
-        wait: &mut Wait<'_>,
-    ) -> Result<()> {
+    /// Removes this group, which was emptied, after those below it.
+    fn remove_below(&self, parent: &Group, recursive: bool, wait: &mut Wait<'_>) -> Result<()> {
+        let backend = self.backend()?;
         loop {
-            passing::sweep(backend, group);
-            for child in group.children()? {
+            passing::sweep(backend, &self.node);
+            for child in self.node.children()? {
                 if !recursive {
                     let why = format!("group {} was made below {self} meanwhile", child.path);
                     return Err(Error::new(libc::EBUSY, why));
                 }
-                self.remove_tree(backend, group, &child, recursive, wait)?;
+                Group::from_node(&self.hierarchy, Arc::new(child)).remove_below(self, recursive, wait)?;
             }
-            match backend.remove(parent, group) {
-                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            let removed = reference::excluding(backend, &self.node, wait, || backend.remove(&parent.node, &self.node))?;
+            match removed {
+                Ok(()) => return self.hierarchy.tell_all("destroy", |subsystem| subsystem.destroy(self)),
+                Err(Errno::NOENT) => return Ok(()),
                 // The last ones to leave are still on their way out, or a group
                 // that the library itself needs for a moment is in there.
                 Err(Errno::BUSY | Errno::NOTEMPTY) => {}
-                Err(errno) => return Err(group.failed(errno, "removing the directory")),
+                Err(errno) => return Err(self.node.failed(errno, "removing the directory")),
             }
             if wait.pause(Duration::from_micros(200)).is_err() {
-                let blockers = backend.blockers(group, crate::backend::Effort::Glance)?;
-                return Err(Error::new(libc::EBUSY, format!("group {} could not be removed in time", group.path))
-                    .with_blockers(blockers));
+                let blockers = backend.blockers(&self.node, crate::backend::Effort::Glance)?;
+                return Err(
+                    Error::new(libc::EBUSY, format!("{self} could not be removed in time")).with_blockers(blockers)
+                );
             }
         }
+    }
+
+    /// The group one step up.
+    fn parent(&self) -> Result<Group> {
+        let above = self.path().parent().unwrap_or_else(GroupPath::root);
+        Group::open(&self.hierarchy, &above)
+            .map_err(|error| if error.is(libc::ENOENT) { self.node.vanished() } else { error })
     }
 }
 
@@ -310,44 +458,6 @@ pub(crate) fn same_directory(parent: &Node, group: &Node) -> Result<()> {
         (Ok(there), Ok(here)) if there == here => Ok(()),
         _ => Err(group.vanished()),
     }
-}
-
-fn parent_of(hierarchy: &Hierarchy, node: &Node) -> Result<Node> {
-    let root = hierarchy.root_node();
-    let path = node.path.parent().unwrap_or_else(GroupPath::root);
-    let dir = if path.is_root() { root.dir.open_dir(".") } else { root.dir.open_dir(path.as_path()) };
-    match dir {
-        Ok(dir) => Ok(Node { dir, path }),
-        Err(Errno::NOENT) => Err(node.vanished()),
-        Err(errno) => Err(node.failed(errno, "opening the parent")),
-    }
-}
-
-fn create_each(backend: &dyn Backend, root: &Node, path: &GroupPath, made: &mut Vec<Node>) -> Result<Node> {
-    let mut at =
-        Node { dir: root.dir.open_dir(".").map_err(|errno| root.failed(errno, "opening"))?, path: GroupPath::root() };
-    let mut names = path.components().peekable();
-    while let Some(name) = names.next() {
-        let child = at.path.child(name);
-        let is_last = names.peek().is_none();
-        let is_new = match backend.create(&at, name) {
-            Ok(()) => true,
-            Err(Errno::EXIST) if !is_last => false,
-            Err(Errno::EXIST) => return Err(Error::new(libc::EEXIST, format!("there is a group {child} already"))),
-            Err(errno) => return Err(at.failed(errno, &format!("making {child} below the directory"))),
-        };
-        let open = || match at.dir.open_dir(name) {
-            Ok(dir) => Ok(Node { dir, path: child.clone() }),
-            Err(errno) => Err(Error::os(errno, format_args!("opening group {child}"))),
-        };
-        let node = open()?;
-        if is_new {
-            made.push(open()?);
-            frozen_time::inherit(backend, &node)?;
-        }
-        at = node;
-    }
-    Ok(at)
 }
 
 /// The kernel writes 0 for a process that our pid namespace does not show.

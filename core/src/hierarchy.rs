@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::attribute;
 use crate::backend::embedded::{Embedded, private};
 use crate::backend::{Backend, BackendKind, Node, cgroup1::Cgroup1, cgroup2::Cgroup2, tree};
+use crate::control_file::ControlFiles;
 use crate::deadline::Deadline;
 use crate::doctor;
 use crate::error::{Error, Result};
@@ -16,6 +17,7 @@ use crate::group::Group;
 use crate::options::Options;
 use crate::path::GroupPath;
 use crate::place::{check_hierarchy_name, place};
+use crate::subsystem::{self, Subsystem};
 use crate::sys::{Errno, dir::Dir, fork::Origin};
 use crate::system::System;
 
@@ -32,13 +34,49 @@ struct Inner {
     root: Arc<Node>,
     directory: PathBuf,
     backend: Box<dyn Backend>,
-    subsystems: Vec<String>,
+    bound: Bound,
     time_limit: std::time::Duration,
     /// Somebody else's directory, opened by `root=`: nothing is recorded on it
     /// and it is not removed.
     adopted: bool,
     system: Option<System>,
     origin: Origin,
+}
+
+/// The subsystems of a hierarchy.
+struct Bound {
+    /// All, as its record says.
+    names: Vec<String>,
+    /// Those of them that this process knows, in the same order.
+    known: Vec<Arc<dyn Subsystem>>,
+    files: ControlFiles,
+}
+
+impl Bound {
+    fn find(names: Vec<String>) -> Result<Bound> {
+        let mut known = Vec::with_capacity(names.len());
+        for name in &names {
+            match subsystem::find(name) {
+                Ok(found) => known.push(found),
+                // Another program's. Ours may look at the hierarchy all the same.
+                Err(error) if error.is(libc::ENOENT) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let files = ControlFiles::of(&known)?;
+        Ok(Bound { names, known, files })
+    }
+
+    fn controllers(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = self.known.iter().flat_map(|subsystem| subsystem.controllers()).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    fn stranger(&self) -> Option<&String> {
+        self.names.iter().find(|name| self.known.iter().all(|known| known.name() != name.as_str()))
+    }
 }
 
 /// The subsystems of a hierarchy, on its root directory.
@@ -62,6 +100,11 @@ impl Hierarchy {
     ///   subsystem is bound to another hierarchy of the same system.
     /// * ENODEV: the chosen backend is not there. ENOENT: no directory `root=`.
     /// * EACCES: not permitted; the message names the directory.
+    /// * What the `mount` of one of its subsystems gives.
+    ///
+    /// A hierarchy that is bound to a subsystem which only another program has
+    /// registered can be looked at, frozen, killed and removed; what that
+    /// subsystem has a say in (create, attach, spawn) gives ENOENT.
     pub fn open(name: impl AsRef<OsStr>, options: &Options) -> Result<Hierarchy> {
         let name = name.as_ref();
         check_hierarchy_name(name)?;
@@ -138,11 +181,12 @@ impl Hierarchy {
     pub fn adopt_group_of(pid: i32, options: &Options) -> Result<Hierarchy> {
         use tree::{Mount, Version};
         let pid = crate::process::Process::open(pid)?.pid();
-        for (version, kind) in [(Version::Two, BackendKind::Cgroup2), (Version::OneFreezer, BackendKind::Cgroup1)] {
+        let trees = [(Version::Two, BackendKind::Cgroup2), (Version::One("freezer".into()), BackendKind::Cgroup1)];
+        for (version, kind) in trees {
             if options.chosen_backend().is_some_and(|chosen| chosen != kind) {
                 continue;
             }
-            let Ok(mount) = Mount::first(version) else { continue };
+            let Ok(mount) = Mount::first(&version) else { continue };
             let found = match mount.group_of(&format!("/proc/{pid}/cgroup")) {
                 Err(Errno::SRCH) => return Err(crate::process::no_such_process(pid)),
                 other => other.map_err(|errno| Error::os(errno, format_args!("reading the cgroup of {pid}")))?,
@@ -185,10 +229,12 @@ impl Hierarchy {
             }
             Err(errno) => return Err(root.failed(errno, "removing the root directory")),
         }
-        match &self.0.system {
-            Some(system) => system.unbind(&self.0.directory),
-            None => Ok(()),
+        backend.ended();
+        let told = self.tell_all("unmount", |subsystem| subsystem.unmount(self));
+        if let Some(system) = &self.0.system {
+            system.unbind(&self.0.directory)?;
         }
+        told
     }
 
     /// The name it was opened by.
@@ -208,7 +254,7 @@ impl Hierarchy {
 
     /// The subsystems bound to it, sorted.
     pub fn subsystems(&self) -> &[String] {
-        &self.0.subsystems
+        &self.0.bound.names
     }
 
     /// Makes a group, and those above it that are missing.
@@ -217,10 +263,27 @@ impl Hierarchy {
     ///
     /// EEXIST: there is one. EINVAL, ENAMETOOLONG: no path for a group
     /// ([`GroupPath::parse`]). EACCES: not permitted. ENODEV: the hierarchy has
-    /// ended. ECHILD: in a forked child. After a failure nothing is left of
-    /// what the call made.
+    /// ended. ENOENT: it is bound to a subsystem that is not registered here.
+    /// ECHILD: in a forked child. What the `create` of a subsystem gives. After
+    /// a failure nothing is left of what the call made.
     pub fn create(&self, path: impl AsRef<[u8]>) -> Result<Group> {
         Group::create(self, &GroupPath::parse(path)?)
+    }
+
+    /// Makes a group below the one that a process is in, with that group's
+    /// settings, and moves the process into it as its first member (R1.5); 0 is
+    /// the caller.
+    ///
+    /// Settings are the attributes of its subsystems and `notify_on_release` and
+    /// `auto_delete`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Hierarchy::create), of [`Group::attach`], and of the
+    /// `post_clone` of a subsystem. After a failure the process is where it was,
+    /// and the group is gone.
+    pub fn clone_group(&self, pid: i32, name: impl AsRef<OsStr>) -> Result<Group> {
+        self.group_of(pid)?.clone_for(pid, name.as_ref())
     }
 
     /// Opens a group that exists; `/` is the root.
@@ -286,6 +349,48 @@ impl Hierarchy {
         &self.0.root
     }
 
+    pub(crate) fn control_files(&self) -> &ControlFiles {
+        &self.0.bound.files
+    }
+
+    /// The subsystems that this process knows.
+    pub(crate) fn known_subsystems(&self) -> &[Arc<dyn Subsystem>] {
+        &self.0.bound.known
+    }
+
+    /// All subsystems, for what none of them must be passed over in.
+    ///
+    /// ENOENT: one is another program's.
+    pub(crate) fn every_subsystem(&self) -> Result<&[Arc<dyn Subsystem>]> {
+        match self.0.bound.stranger() {
+            None => Ok(&self.0.bound.known),
+            Some(stranger) => {
+                let why = format!(
+                    "hierarchy {self} is bound to {stranger}, which has a say in this and is not registered here"
+                );
+                Err(Error::new(libc::ENOENT, why))
+            }
+        }
+    }
+
+    /// EOPNOTSUPP unless the hierarchy is bound to the subsystem.
+    pub(crate) fn needs(&self, subsystem: &str) -> Result<()> {
+        if self.0.bound.names.iter().any(|name| name == subsystem) {
+            return Ok(());
+        }
+        Err(Error::new(libc::EOPNOTSUPP, format!("hierarchy {self} is not bound to {subsystem}")))
+    }
+
+    /// Calls a callback of every subsystem, and returns the first error.
+    pub(crate) fn tell_all(&self, what: &str, tell: impl Fn(&dyn Subsystem) -> Result<()>) -> Result<()> {
+        let mut first = Ok(());
+        for subsystem in self.known_subsystems() {
+            let told = subsystem::call(&**subsystem, what, || tell(&**subsystem));
+            first = first.and(told);
+        }
+        first
+    }
+
     /// A deadline for one operation that begins now.
     pub(crate) fn deadline(&self) -> Deadline {
         Deadline::after(self.0.time_limit)
@@ -297,7 +402,7 @@ impl Hierarchy {
         let directory = above.join(name);
         let system = options.state_directory().map(|state| System::open(state)).transpose()?;
         let (root, is_new) = open_or_make(kind, &above, name)?;
-        let backend = match carry(kind, &root, options) {
+        let mut backend = match carry(kind, &root, options) {
             Ok(backend) => backend,
             Err(error) => {
                 if is_new {
@@ -314,8 +419,10 @@ impl Hierarchy {
             }
             None => Ok(subsystems),
         });
-        let subsystems = match settled {
-            Ok(subsystems) => subsystems,
+        let spanned =
+            settled.and_then(Bound::find).and_then(|bound| backend.span(&bound.controllers()).map(|()| bound));
+        let bound = match spanned {
+            Ok(bound) => bound,
             Err(error) => {
                 if is_new {
                     // Somebody may have begun to use it already: then it stays.
@@ -324,17 +431,30 @@ impl Hierarchy {
                 return Err(error);
             }
         };
-        Ok(Hierarchy(Arc::new(Inner {
+        let hierarchy = Hierarchy(Arc::new(Inner {
             name: name.to_owned(),
             root: Arc::new(root),
             directory,
             backend,
-            subsystems,
+            bound,
             time_limit: options.time_limit(),
             adopted: false,
             system,
             origin: Origin::here(),
-        })))
+        }));
+        hierarchy.tell_mounted().inspect_err(|_| {
+            if is_new {
+                // As above. Its subsystems hear that it has ended.
+                let _ = hierarchy.unmount();
+            }
+        })?;
+        Ok(hierarchy)
+    }
+
+    /// The first subsystem that refuses is the last that hears of it.
+    fn tell_mounted(&self) -> Result<()> {
+        let told = |subsystem: &Arc<dyn Subsystem>| subsystem::call(&**subsystem, "mount", || subsystem.mount(self));
+        self.known_subsystems().iter().try_for_each(told)
     }
 
     fn adopt_as(name: &OsStr, directory: &Path, options: &Options) -> Result<Hierarchy> {
@@ -351,22 +471,22 @@ impl Hierarchy {
             let why = format!("{} is no cgroup, and no hierarchy of the embedded backend", directory.display());
             return Err(Error::new(libc::EINVAL, why));
         }
-        let backend = carry(kind, &root, options)?;
-        let subsystems = match options.named_subsystems() {
-            [] => Options::every_subsystem(),
-            named => named.to_vec(),
-        };
-        Ok(Hierarchy(Arc::new(Inner {
+        let mut backend = carry(kind, &root, options)?;
+        let bound = Bound::find(options.subsystems_of_a_new_hierarchy())?;
+        backend.span(&bound.controllers())?;
+        let hierarchy = Hierarchy(Arc::new(Inner {
             name: name.to_owned(),
             root: Arc::new(Node { dir: root, path: GroupPath::root() }),
             directory: directory.to_owned(),
             backend,
-            subsystems,
+            bound,
             time_limit: options.time_limit(),
             adopted: true,
             system: None,
             origin: Origin::here(),
-        })))
+        }));
+        hierarchy.tell_mounted()?;
+        Ok(hierarchy)
     }
 }
 
@@ -466,10 +586,7 @@ fn open_or_make(kind: BackendKind, above: &Path, name: &OsStr) -> Result<(Dir, b
 
 /// Agrees with whoever else opened it on what the hierarchy is.
 fn settle_record(root: &Node, name: &OsStr, options: &Options) -> Result<Vec<String>> {
-    let wanted = match options.named_subsystems() {
-        [] => Options::every_subsystem(),
-        named => named.to_vec(),
-    };
+    let wanted = options.subsystems_of_a_new_hierarchy();
     let state = options.state_directory().map(|path| path.display().to_string()).unwrap_or_default();
     let name = name.display();
     attribute::set_new(root, SYSTEM, &state)?;

@@ -8,9 +8,7 @@ use std::time::Duration;
 use crate::backend::BackendKind;
 use crate::backend::embedded::StopMethod;
 use crate::error::{Error, Result};
-
-/// What there is to bind to a hierarchy.
-const SUBSYSTEMS: [&str; 2] = ["freezer", "signal"];
+use crate::subsystem::{self, BUILT_IN};
 
 /// How a hierarchy is opened.
 ///
@@ -44,7 +42,7 @@ impl Options {
     ///
     /// | token | meaning |
     /// |---|---|
-    /// | `freezer`, `signal` | subsystems to bind; none named: those the hierarchy has, or all |
+    /// | `freezer`, `signal`, … | subsystems to bind; none named: those the hierarchy has, or these two |
     /// | `backend=auto`, `cgroup2`, `cgroup1`, `embedded` | who carries the groups |
     /// | `root=DIR` | open the groups below this existing directory |
     /// | `state=DIR` | the system the hierarchy belongs to |
@@ -89,15 +87,13 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// ENOENT: there is none of that name. EINVAL: bound already, or empty.
+    /// ENOENT: there is none of that name, also registered in this process
+    /// ([`register`](crate::register)). EINVAL: bound already, or empty.
     pub fn subsystem(mut self, name: &str) -> Result<Options> {
         if name.is_empty() {
             return Err(invalid("the name of a subsystem is empty"));
         }
-        if !SUBSYSTEMS.contains(&name) {
-            let known = SUBSYSTEMS.join(", ");
-            return Err(Error::new(libc::ENOENT, format!("no subsystem {name:?}; there are: {known}")));
-        }
+        subsystem::find(name)?;
         if self.subsystems.iter().any(|bound| bound == name) {
             return Err(invalid(format!("{name:?} is given twice")));
         }
@@ -176,9 +172,9 @@ impl Options {
         &self.subsystems
     }
 
-    /// All there are, for a new hierarchy whose opener named none.
-    pub(crate) fn every_subsystem() -> Vec<String> {
-        SUBSYSTEMS.map(str::to_owned).to_vec()
+    /// Those asked for, or the library's own where none was named.
+    pub(crate) fn subsystems_of_a_new_hierarchy(&self) -> Vec<String> {
+        if self.subsystems.is_empty() { BUILT_IN.map(str::to_owned).to_vec() } else { self.subsystems.clone() }
     }
 
     pub(crate) fn chosen_backend(&self) -> Option<BackendKind> {

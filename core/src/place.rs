@@ -27,8 +27,8 @@ use crate::path::{GroupPath, check_name};
 /// caller; the message says what was looked at.
 pub fn place(kind: BackendKind, state: Option<&Path>) -> Result<PathBuf> {
     match kind {
-        BackendKind::Cgroup2 => under_mount(Version::Two, "cgroup.procs"),
-        BackendKind::Cgroup1 => under_mount(Version::OneFreezer, "cgroup.procs"),
+        BackendKind::Cgroup2 => under_mount(&Version::Two, "cgroup.procs"),
+        BackendKind::Cgroup1 => under_mount(&Version::One("freezer".into()), "cgroup.procs"),
         BackendKind::Embedded => Ok(match state {
             Some(state) => state.join("hierarchies"),
             None => runtime_directory().join("cgf"),
@@ -41,7 +41,7 @@ pub(crate) fn check_hierarchy_name(name: &OsStr) -> Result<()> {
     check_name(name.as_bytes()).map_err(|error| error.context("the hierarchy's name"))
 }
 
-fn under_mount(version: Version, procs: &str) -> Result<PathBuf> {
+fn under_mount(version: &Version, procs: &str) -> Result<PathBuf> {
     let mount = Mount::first(version)?;
     if rustix::process::geteuid().is_root() {
         return Ok(mount.point.join("cgf"));

@@ -15,7 +15,6 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::process::Process;
-use crate::state::State;
 use crate::sys::{
     Errno,
     spawn::{self, NotStarted, Plan, Waiting},
@@ -268,19 +267,17 @@ impl Group {
     /// * EINVAL: a NUL in an argument. EBADF: a bad descriptor number.
     /// * EAGAIN, ENOMEM: no process could be made.
     /// * ENODEV: the group was removed. ECHILD: in a forked child.
+    /// * ENOENT: the hierarchy is bound to a subsystem that is not registered
+    ///   here. Any other: a subsystem refused, or failed to follow; nothing is
+    ///   left of the child.
     pub fn spawn(&self, spawn: Spawn) -> Result<Child> {
         let deadline = self.hierarchy().deadline();
         let program = spawn.program.clone();
-        match self.state()? {
-            State::Thawed => {}
-            state => {
-                let why = format!("{self} is {state}: a program started there would not run before the thaw");
-                return Err(Error::new(libc::EBUSY, why));
-            }
-        }
+        let agreed = self.agree_to_birth()?;
         let plan = spawn.plan(self.needs_session())?;
         let mut waiting = self.create_process(&plan)?;
         let mut pid = waiting.pid();
+        agreed.tell(pid)?;
         let mut started = waiting.start(deadline);
         if matches!(started, Err(NotStarted::Stillborn)) {
             // Once a v2 group was killed, the kernel kills at birth whoever is
@@ -289,10 +286,14 @@ impl Group {
             // is moved there lives.
             waiting = self.create_process_and_move(&plan)?;
             pid = waiting.pid();
+            agreed.tell(pid)?;
             started = waiting.start(deadline);
         }
         match started {
-            Ok(pidfd) => Ok(Child { pid, pidfd, group: self.clone() }),
+            Ok(pidfd) => {
+                agreed.done();
+                Ok(Child { pid, pidfd, group: self.clone() })
+            }
             Err(NotStarted::Stillborn) => {
                 let why = format!("{} was killed before it could start in {self}", program.display());
                 Err(Error::new(libc::ECANCELED, why))

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
+use super::mirrors::Mirrors;
+use super::stage::{KernelStage, Stage, Whom};
 use super::tree::{self, Tree, Version};
 use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome, probe};
 use crate::blocker::Blocker;
-use crate::deadline::{Ended, Wait};
+use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process::{self, Process};
@@ -26,11 +28,13 @@ mod kill;
 #[derive(Debug)]
 pub(crate) struct Cgroup1 {
     tree: Tree,
+    mirrors: Mirrors,
 }
 
 impl Cgroup1 {
     pub(crate) fn new(root: &Dir) -> Result<Cgroup1> {
-        Ok(Cgroup1 { tree: Tree::around(root, Version::OneFreezer)? })
+        let tree = Tree::around(root, &Version::One("freezer".into()))?;
+        Ok(Cgroup1 { tree, mirrors: Mirrors::default() })
     }
 }
 
@@ -44,16 +48,22 @@ impl Backend for Cgroup1 {
     }
 
     fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<()> {
-        tree::create(parent, name, self.freeze_file())
+        tree::create(parent, name, self.freeze_file(), &self.mirrors)
     }
 
     fn remove(&self, parent: &Node, group: &Node) -> sys::Result<()> {
-        parent.dir.rmdir(group.path.name())
+        parent.dir.rmdir(group.path.name())?;
+        self.mirrors.remove(&group.path);
+        Ok(())
     }
 
     fn rename(&self, parent: &Node, group: &Node, to: &OsStr) -> sys::Result<()> {
         // kernfs does not know RENAME_NOREPLACE; it refuses a taken name itself.
-        parent.dir.rename_in_kernfs(group.path.name(), to)
+        parent.dir.rename_in_kernfs(group.path.name(), to)?;
+        self.mirrors.rename(&group.path, to).inspect_err(|_| {
+            // All trees or none.
+            let _ = parent.dir.rename_in_kernfs(to, group.path.name());
+        })
     }
 
     fn procs(&self, group: &Node) -> Result<Vec<i32>> {
@@ -87,7 +97,42 @@ impl Backend for Cgroup1 {
         None
     }
 
+    fn span(&mut self, controllers: &[&str]) -> Result<()> {
+        self.mirrors = Mirrors::of(&self.tree, controllers)?;
+        Ok(())
+    }
+
+    fn is_spanning(&self) -> bool {
+        !self.mirrors.is_empty()
+    }
+
+    fn ended(&self) {
+        self.mirrors.end();
+    }
+
+    fn controller_directory(&self, group: &Node, controller: &str) -> Result<Option<Dir>> {
+        let failed = |errno| group.failed(errno, "looking for the controller's directory");
+        if self.tree.has_controller(controller) {
+            return group.dir.open_dir(".").map(Some).map_err(failed);
+        }
+        self.mirrors.directory(&group.path, controller).map_err(failed)
+    }
+
+    fn stage<'a>(&'a self, group: &'a Node, whom: Whom<'_>, deadline: Deadline) -> Result<Box<dyn Stage + 'a>> {
+        KernelStage::enter(self, &self.tree, &self.mirrors, group, whom, deadline)
+    }
+
+    fn refusal(&self, group: &Node, id: i32, errno: Errno) -> Error {
+        refused(group, id, errno)
+    }
+
+    fn take_over(&self, group: &Node, id: i32) -> Result<()> {
+        self.mirrors.put(&group.path, "tasks", id)?;
+        put(&group.dir, "tasks", id).map_err(|errno| refused(group, id, errno))
+    }
+
     fn admit(&self, group: &Node, process: &Process, _: Admission) -> Result<()> {
+        self.mirrors.put(&group.path, "cgroup.procs", process.pid())?;
         put(&group.dir, "cgroup.procs", process.pid()).map_err(|errno| refused(group, process.pid(), errno))
     }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 
+use super::mirrors::Mirrors;
+use super::stage::{KernelStage, Stage, Whom};
 use super::suspects::suspects;
 use super::tree::{self, Tree, Version};
 use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome, probe};
@@ -34,6 +36,7 @@ pub(crate) struct Cgroup2 {
     /// the hierarchy that is. A v2 directory never changes its place, so the
     /// answer is good for as long as the id is the same.
     caller: Mutex<Option<(u64, Option<GroupPath>)>>,
+    mirrors: Mirrors,
 }
 
 /// A task that sleeps in one of these has nothing left to do before it counts
@@ -56,9 +59,10 @@ const FROZEN: &[u8] = b"frozen 1";
 impl Cgroup2 {
     pub(crate) fn new(root: &Dir) -> Result<Cgroup2> {
         Ok(Cgroup2 {
-            tree: Tree::around(root, Version::Two)?,
+            tree: Tree::around(root, &Version::Two)?,
             this_process: Process::open(0)?,
             caller: Mutex::new(None),
+            mirrors: Mirrors::default(),
         })
     }
 }
@@ -73,11 +77,13 @@ impl Backend for Cgroup2 {
     }
 
     fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<()> {
-        tree::create(parent, name, self.freeze_file())
+        tree::create(parent, name, self.freeze_file(), &self.mirrors)
     }
 
     fn remove(&self, parent: &Node, group: &Node) -> sys::Result<()> {
-        parent.dir.rmdir(group.path.name())
+        parent.dir.rmdir(group.path.name())?;
+        self.mirrors.remove(&group.path);
+        Ok(())
     }
 
     fn rename(&self, _: &Node, _: &Node, _: &OsStr) -> sys::Result<()> {
@@ -129,11 +135,54 @@ impl Backend for Cgroup2 {
     }
 
     fn birth_group(&self, group: &Node) -> Option<OwnedFd> {
-        group.dir.path_fd().ok()
+        if self.mirrors.is_empty() { group.dir.path_fd().ok() } else { None }
+    }
+
+    fn span(&mut self, controllers: &[&str]) -> Result<()> {
+        let present = self.tree.top().read("cgroup.controllers").unwrap_or_default();
+        let has = |name: &str| present.split(u8::is_ascii_whitespace).any(|word| word == name.as_bytes());
+        let elsewhere: Vec<&str> = controllers.iter().copied().filter(|name| !has(name)).collect();
+        self.mirrors = Mirrors::of(&self.tree, &elsewhere)?;
+        Ok(())
+    }
+
+    fn is_spanning(&self) -> bool {
+        !self.mirrors.is_empty()
+    }
+
+    fn ended(&self) {
+        self.mirrors.end();
+    }
+
+    fn controller_directory(&self, group: &Node, controller: &str) -> Result<Option<Dir>> {
+        let failed = |errno| group.failed(errno, "looking for the controller's directory");
+        let present = group.dir.read("cgroup.controllers").map_err(failed)?;
+        if present.split(u8::is_ascii_whitespace).any(|word| word == controller.as_bytes()) {
+            return group.dir.open_dir(".").map(Some).map_err(failed);
+        }
+        self.mirrors.directory(&group.path, controller).map_err(failed)
+    }
+
+    fn stage<'a>(&'a self, group: &'a Node, whom: Whom<'_>, deadline: Deadline) -> Result<Box<dyn Stage + 'a>> {
+        KernelStage::enter(self, &self.tree, &self.mirrors, group, whom, deadline)
+    }
+
+    fn refusal(&self, group: &Node, id: i32, errno: Errno) -> Error {
+        self.refused(group, id, errno)
+    }
+
+    fn take_over(&self, group: &Node, id: i32) -> Result<()> {
+        self.mirrors.put(&group.path, "cgroup.procs", id)?;
+        group.dir.write("cgroup.procs", id.to_string().as_bytes()).map_err(|errno| self.refused(group, id, errno))
+    }
+
+    fn recount(&self, group: &Node) -> Result<()> {
+        self.make_it_count(group)
     }
 
     fn admit(&self, group: &Node, process: &Process, _: Admission) -> Result<()> {
         let pid = process.pid();
+        self.mirrors.put(&group.path, "cgroup.procs", pid)?;
         group.dir.write("cgroup.procs", pid.to_string().as_bytes()).map_err(|errno| self.refused(group, pid, errno))
     }
 
@@ -352,7 +401,7 @@ impl Cgroup2 {
     /// [`is_frozen_throughout`](Cgroup2::is_frozen_throughout)); and that flag
     /// would be believed once the probe is gone. Any task that freezes in the
     /// group makes it count: one is born into it for that, and killed.
-    fn recount(&self, group: &Node) -> Result<()> {
+    fn make_it_count(&self, group: &Node) -> Result<()> {
         let says_frozen = || match self.events(group) {
             Ok(events) => says(&events, FROZEN).unwrap_or(false),
             Err(_) => false,
@@ -360,7 +409,7 @@ impl Cgroup2 {
         if !says_frozen() || suspects(self, group, QUIET_IN)?.is_empty() {
             return Ok(());
         }
-        let Some(directory) = self.birth_group(group) else { return Ok(()) };
+        let Ok(directory) = group.dir.path_fd() else { return Ok(()) };
         // Where none can be made, the flag is right again as soon as any task
         // of the group comes, goes or freezes.
         let Ok(counted) = spawn::create(&Plan::nothing(), Some(directory.as_fd())) else { return Ok(()) };

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use rustix::fs::Mode;
 
+use super::stage::{Stage, Whom};
 use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome};
 use crate::blocker::{Blocker, Evidence};
 use crate::deadline::{Deadline, Ended, Wait};
@@ -45,6 +46,7 @@ mod pass;
 pub(crate) mod private;
 mod records;
 mod request;
+mod stage;
 mod still;
 mod stopped;
 mod tracer;
@@ -179,6 +181,22 @@ impl Backend for Embedded {
         None
     }
 
+    fn stage<'a>(&'a self, group: &'a Node, whom: Whom<'_>, _: Deadline) -> Result<Box<dyn Stage + 'a>> {
+        match whom {
+            Whom::Process(process) => self.visit(group, process),
+            Whom::Task(_) => Err(whole_processes()),
+        }
+    }
+
+    fn refusal(&self, group: &Node, id: i32, errno: Errno) -> Error {
+        group.failed(errno, &format!("moving {id} into the records"))
+    }
+
+    fn take_over(&self, _: &Node, _: i32) -> Result<()> {
+        // It makes no passing groups.
+        Ok(())
+    }
+
     fn admit(&self, group: &Node, process: &Process, how: Admission) -> Result<()> {
         self.take_in(group, process, how)
     }
@@ -188,8 +206,7 @@ impl Backend for Embedded {
     }
 
     fn admit_task(&self, _: &Node, _: i32) -> Result<()> {
-        let why = "the embedded backend groups whole processes: SIGSTOP stops all threads of one";
-        Err(Error::new(libc::EOPNOTSUPP, why))
+        Err(whole_processes())
     }
 
     fn state(&self, group: &Node) -> Result<State> {
@@ -379,6 +396,11 @@ fn topmost(root: &Dir) -> Result<Dir> {
         }
         top = above;
     }
+}
+
+fn whole_processes() -> Error {
+    let why = "the embedded backend groups whole processes: SIGSTOP stops all threads of one";
+    Error::new(libc::EOPNOTSUPP, why)
 }
 
 /// Which groups an operation is about.

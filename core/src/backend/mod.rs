@@ -13,11 +13,15 @@ use crate::process::{self, Process};
 use crate::state::State;
 use crate::sys::{self, Errno, dir::Dir};
 
+use stage::{Stage, Whom};
+
 pub(crate) mod cgroup1;
 pub(crate) mod cgroup2;
 pub(crate) mod embedded;
+mod mirrors;
 pub(crate) mod passing;
 mod probe;
+pub(crate) mod stage;
 mod suspects;
 pub(crate) mod tree;
 
@@ -208,7 +212,44 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// such a thing.
     fn birth_group(&self, group: &Node) -> Option<OwnedFd>;
 
-    /// Moves a process with all its threads into the group.
+    /// Makes the hierarchy span the kernel trees that have these controllers, as
+    /// far as there are any.
+    fn span(&mut self, _controllers: &[&str]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether it spans other trees than the one that freezes.
+    fn is_spanning(&self) -> bool {
+        false
+    }
+
+    /// The hierarchy has ended: nothing is left of it in other trees.
+    fn ended(&self) {}
+
+    /// The group's directory in the tree that has the controller; `None` if no
+    /// tree of the hierarchy has.
+    fn controller_directory(&self, _group: &Node, _controller: &str) -> Result<Option<Dir>> {
+        Ok(None)
+    }
+
+    /// Moves somebody into the group in such a way that it can be taken back, in
+    /// all trees.
+    fn stage<'a>(&'a self, group: &'a Node, whom: Whom<'_>, deadline: Deadline) -> Result<Box<dyn Stage + 'a>>;
+
+    /// What the kernel's refusal to move somebody into the group means.
+    fn refusal(&self, group: &Node, id: i32, errno: Errno) -> Error;
+
+    /// Moves somebody on who is in a passing group of this one, in all trees.
+    fn take_over(&self, group: &Node, id: i32) -> Result<()>;
+
+    /// Puts right what passing groups may have done to what the kernel says about
+    /// an asked group.
+    fn recount(&self, _group: &Node) -> Result<()> {
+        Ok(())
+    }
+
+    /// Moves a process with all its threads into the group. One that may fork
+    /// meanwhile, only where there is one tree.
     fn admit(&self, group: &Node, process: &Process, how: Admission) -> Result<()>;
 
     /// Takes a process that was moved here by mistake to where its parent is.

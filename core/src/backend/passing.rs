@@ -10,7 +10,7 @@ use std::fs::File;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::{Backend, BackendKind, Node};
+use super::{Backend, Node};
 use crate::process;
 use crate::sys::lock::{self, Mode as Lock};
 use crate::sys::{self, Errno, dir::Dir};
@@ -71,8 +71,8 @@ pub(super) fn move_all(from: &Dir, to: &Dir, file: &str) {
     }
 }
 
-/// Clears away what killed makers left in a group: takes back who is in there,
-/// and removes it. What fails is left for the next one who comes by.
+/// Clears away what killed makers left in a group: whoever is in there is the
+/// group's. What fails is left for the next one who comes by.
 pub(crate) fn sweep(backend: &dyn Backend, group: &Node) {
     let Ok(children) = group.every_child() else { return };
     for child in children.iter().filter(|child| child.is_passing()) {
@@ -80,8 +80,11 @@ pub(crate) fn sweep(backend: &dyn Backend, group: &Node) {
         if !matches!(lock::try_lock(&file, MAKER, Lock::Write), Ok(true)) {
             continue;
         }
-        let by = if backend.kind() == BackendKind::Cgroup1 { "tasks" } else { "cgroup.procs" };
-        move_all(&child.dir, &group.dir, by);
+        for id in backend.tasks(child).unwrap_or_default().into_iter().filter(|&id| id > 0) {
+            // A failure means that it died, or, by its number, that it came along
+            // with another thread of its process.
+            let _ = backend.take_over(group, id);
+        }
         let _ = group.dir.rmdir(child.path.name());
     }
 }

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::Node;
+use super::mirrors::Mirrors;
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process::{self, no_such_process};
 use crate::sys::{
-    Errno,
+    self, Errno,
     dir::{Dir, read_all},
 };
 
@@ -23,34 +24,44 @@ pub(crate) struct Mount {
     pub point: PathBuf,
     /// Which cgroup shows there, as `/proc/PID/cgroup` names it.
     root: GroupPath,
-    version: Version,
+    /// What the tree is mounted with: the controllers of a version 1 tree among
+    /// it.
+    options: Vec<String>,
+    is_version_2: bool,
 }
 
-/// Which kind of tree a hierarchy needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which tree a hierarchy needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     /// The one tree of version 2.
     Two,
-    /// The tree of version 1 that has the freezer.
-    OneFreezer,
+    /// The tree of version 1 that has this controller.
+    One(String),
 }
 
 impl Mount {
     /// The mounts of this version, as the process sees them.
-    pub(crate) fn all(version: Version) -> Result<Vec<Mount>> {
+    pub(crate) fn all(version: &Version) -> Result<Vec<Mount>> {
         let text = process::read("/proc/self/mountinfo").map_err(|errno| Error::os(errno, "reading the mounts"))?;
-        Ok(text.split(|&byte| byte == b'\n').filter_map(parse_mount).filter(|mount| mount.version == version).collect())
+        Ok(text.split(|&byte| byte == b'\n').filter_map(parse_mount).filter(|mount| mount.is(version)).collect())
     }
 
     /// Where hierarchies by name go if nothing says otherwise: the first mount.
-    pub(crate) fn first(version: Version) -> Result<Mount> {
+    pub(crate) fn first(version: &Version) -> Result<Mount> {
         Mount::all(version)?.into_iter().next().ok_or_else(|| {
             let what = match version {
-                Version::Two => "cgroup version 2 is not mounted",
-                Version::OneFreezer => "the freezer of cgroup version 1 is not mounted",
+                Version::Two => "cgroup version 2 is not mounted".to_owned(),
+                Version::One(controller) => format!("the {controller} of cgroup version 1 is not mounted"),
             };
             Error::new(libc::ENODEV, what)
         })
+    }
+
+    fn is(&self, version: &Version) -> bool {
+        match version {
+            Version::Two => self.is_version_2,
+            Version::One(controller) => !self.is_version_2 && self.options.contains(controller),
+        }
     }
 
     /// Whether what is mounted lies above our cgroup namespace: the mount is from
@@ -61,28 +72,28 @@ impl Mount {
 
     /// The cgroup of a process as a path below the mount; `None` if it lies
     /// outside of what is mounted. ESRCH.
-    pub(crate) fn group_of(&self, proc_file: &str) -> crate::sys::Result<Option<GroupPath>> {
+    pub(crate) fn group_of(&self, proc_file: &str) -> sys::Result<Option<GroupPath>> {
         Ok(self.group_in(&process::read(proc_file)?))
     }
 
     /// The same, from the text of `/proc/PID/cgroup`.
     fn group_in(&self, text: &[u8]) -> Option<GroupPath> {
-        let line = text.split(|&byte| byte == b'\n').find_map(|line| self.version.path_in(line));
+        let line = text.split(|&byte| byte == b'\n').find_map(|line| self.path_in(line));
         // No line: the controller was bound elsewhere since; not our tree.
         line.map(GroupPath::from_kernel).and_then(|path| path_below(&path, &self.root))
     }
-}
 
-impl Version {
     /// The path in a line of `/proc/PID/cgroup`, if the line is this tree's.
-    fn path_in(self, line: &[u8]) -> Option<&[u8]> {
+    fn path_in<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
         let mut parts = line.splitn(3, |&byte| byte == b':');
         let (id, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-        let ours = match self {
-            Version::Two => id == b"0",
-            Version::OneFreezer => controllers.split(|&byte| byte == b',').any(|word| word == b"freezer"),
+        let is_ours = |word: &[u8]| self.options.iter().any(|option| option.as_bytes() == word);
+        let is_line = match self.is_version_2 {
+            true => id == b"0",
+            // All controllers in a line are of one tree: one tells which.
+            false => controllers.split(|&byte| byte == b',').next().is_some_and(is_ours),
         };
-        ours.then(|| path.strip_suffix(b" (deleted)").unwrap_or(path))
+        is_line.then(|| path.strip_suffix(b" (deleted)").unwrap_or(path))
     }
 }
 
@@ -98,12 +109,20 @@ pub(crate) struct Tree {
     opener: Option<(rustix::process::Pid, File)>,
 }
 
+/// Where a process or a thread was before it was moved, below the mount.
+#[derive(Debug)]
+pub(crate) struct Home {
+    path: GroupPath,
+    /// Threads of it that were elsewhere than the first one (version 1).
+    strayed: Vec<(i32, GroupPath)>,
+}
+
 /// Which groups the calling thread is in.
 const CALLER: &str = "/proc/thread-self/cgroup";
 
 impl Tree {
     /// The tree that holds the directory `root`. EINVAL: it is in none.
-    pub(crate) fn around(root: &Dir, version: Version) -> Result<Tree> {
+    pub(crate) fn around(root: &Dir, version: &Version) -> Result<Tree> {
         let location = root.location().map_err(|errno| Error::os(errno, "finding the hierarchy's root"))?;
         let mount = Mount::all(version)?
             .into_iter()
@@ -120,7 +139,7 @@ impl Tree {
         let opener = match version {
             // Its callers are known by their cgroup's id.
             Version::Two => None,
-            Version::OneFreezer => File::open(CALLER).ok().map(|file| (rustix::thread::gettid(), file)),
+            Version::One(_) => File::open(CALLER).ok().map(|file| (rustix::thread::gettid(), file)),
         };
         Ok(Tree { mount, top, base, opener })
     }
@@ -147,9 +166,9 @@ impl Tree {
     /// The group of the calling thread, below the hierarchy's root.
     pub(crate) fn locate_caller(&self) -> Result<Option<GroupPath>> {
         if self.mount.is_beyond_namespace() {
-            return match self.mount.version {
-                Version::Two => self.search("cgroup.procs", process::this_process()),
-                Version::OneFreezer => self.search("tasks", rustix::thread::gettid().as_raw_nonzero().get()),
+            return match self.mount.is_version_2 {
+                true => self.search("cgroup.procs", process::this_process()),
+                false => self.search("tasks", rustix::thread::gettid().as_raw_nonzero().get()),
             };
         }
         if let Some((thread, file)) = &self.opener
@@ -165,11 +184,7 @@ impl Tree {
     /// The directory at the top of the mount, and the path below it of every
     /// group above `path`, nearest first, beyond the hierarchy's root too.
     pub(crate) fn above(&self, path: &GroupPath) -> (&Dir, Vec<GroupPath>) {
-        let mut here = self.base.clone();
-        for name in path.components() {
-            here = here.child(name);
-        }
-        (&self.top, here.ancestors().collect())
+        (&self.top, self.below_mount(path).ancestors().collect())
     }
 
     /// Moves a process to the group of its parent, where it was born.
@@ -180,6 +195,70 @@ impl Tree {
         let path = path.ok_or_else(|| failed(Errno::XDEV))?;
         let home = if path.is_root() { self.top.open_dir(".") } else { self.top.open_dir(path.as_path()) };
         home.and_then(|dir| dir.write("cgroup.procs", pid.to_string().as_bytes())).map_err(failed)
+    }
+
+    /// Where a process is now, so that it can be sent back there.
+    ///
+    /// XDEV: outside of what is mounted here, so that nobody could. ESRCH.
+    pub(crate) fn home_of(&self, pid: i32) -> sys::Result<Home> {
+        if self.mount.is_beyond_namespace() {
+            return Err(Errno::XDEV);
+        }
+        let of = |file: String| self.mount.group_of(&file)?.ok_or(Errno::XDEV);
+        let path = of(format!("/proc/{pid}/cgroup"))?;
+        let mut strayed = Vec::new();
+        for tid in process::threads(pid)? {
+            match of(format!("/proc/{pid}/task/{tid}/cgroup")) {
+                Ok(elsewhere) if elsewhere != path => strayed.push((tid, elsewhere)),
+                Ok(_) | Err(Errno::SRCH) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(Home { path, strayed })
+    }
+
+    /// Where one thread is now.
+    pub(crate) fn home_of_task(&self, tid: i32) -> sys::Result<Home> {
+        if self.mount.is_beyond_namespace() {
+            return Err(Errno::XDEV);
+        }
+        let path = self.mount.group_of(&format!("/proc/{tid}/cgroup"))?.ok_or(Errno::XDEV)?;
+        Ok(Home { path, strayed: Vec::new() })
+    }
+
+    /// Puts something where something else, or itself, was.
+    pub(crate) fn send_home(&self, home: &Home, file: &str, id: i32) -> sys::Result<()> {
+        self.put(&home.path, file, id)?;
+        for (tid, path) in &home.strayed {
+            match self.put(path, "tasks", *tid) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&self, path: &GroupPath, file: &str, id: i32) -> sys::Result<()> {
+        let dir = if path.is_root() { self.top.open_dir(".") } else { self.top.open_dir(path.as_path()) };
+        dir?.write(file, id.to_string().as_bytes())
+    }
+
+    /// A group of the hierarchy as a path below the mount.
+    pub(crate) fn below_mount(&self, path: &GroupPath) -> GroupPath {
+        path.components().fold(self.base.clone(), |here, name| here.child(name))
+    }
+
+    /// Whether this tree is what is mounted there.
+    pub(crate) fn is_on(&self, mount: &Mount) -> bool {
+        self.mount.is_version_2 == mount.is_version_2 && self.mount.options == mount.options
+    }
+
+    pub(crate) fn has_controller(&self, controller: &str) -> bool {
+        self.mount.is(&Version::One(controller.to_owned()))
+    }
+
+    pub(crate) fn top(&self) -> &Dir {
+        &self.top
     }
 
     /// Looks through the members of every group of the hierarchy: slow, and the
@@ -201,7 +280,7 @@ impl Tree {
         Ok(found)
     }
 
-    fn group_in(&self, proc_file: &str) -> crate::sys::Result<Option<GroupPath>> {
+    fn group_in(&self, proc_file: &str) -> sys::Result<Option<GroupPath>> {
         Ok(self.below_base(self.mount.group_of(proc_file)?))
     }
 
@@ -215,13 +294,18 @@ impl Tree {
 
 /// Makes a group whose freeze file is its owner's alone: a mere reader of it
 /// could hold up its lockers.
-pub(crate) fn create(parent: &Node, name: &OsStr, freeze_file: &str) -> crate::sys::Result<()> {
+pub(crate) fn create(parent: &Node, name: &OsStr, freeze_file: &str, mirrors: &Mirrors) -> sys::Result<()> {
     parent.dir.mkdir(name, Mode::from_raw_mode(0o755))?;
+    if let Err(errno) = mirrors.create(&parent.path.child(name)) {
+        let _ = parent.dir.rmdir(name);
+        return Err(errno);
+    }
     match parent.dir.open_dir(name).and_then(|dir| dir.chmod(freeze_file, Mode::RUSR | Mode::WUSR)) {
         // Somebody was quick to remove it again.
         Err(Errno::NOENT) | Ok(()) => Ok(()),
         Err(errno) => {
             let _ = parent.dir.rmdir(name);
+            mirrors.remove(&parent.path.child(name));
             Err(errno)
         }
     }
@@ -242,15 +326,17 @@ fn parse_mount(line: &[u8]) -> Option<Mount> {
     let point = fields.next()?;
     let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
     let (kind, options) = (fields.next()?, fields.nth(1)?);
-    let version = match kind {
-        b"cgroup2" => Version::Two,
-        b"cgroup" if options.split(|&byte| byte == b',').any(|word| word == b"freezer") => Version::OneFreezer,
+    let is_version_2 = match kind {
+        b"cgroup2" => true,
+        b"cgroup" => false,
         _ => return None,
     };
+    let options = options.split(|&byte| byte == b',').map(|word| String::from_utf8_lossy(word).into_owned());
     Some(Mount {
         point: PathBuf::from(OsStr::from_bytes(&unescape(point))),
         root: GroupPath::from_kernel(&unescape(root)),
-        version,
+        options: options.collect(),
+        is_version_2,
     })
 }
 
@@ -283,8 +369,14 @@ mod tests {
         let line = br"30 23 0:26 /docker/a /mnt/my\040groups rw,relatime shared:9 - cgroup cgroup rw,cpu,freezer";
         let mount = parse_mount(line).unwrap();
         assert_eq!(mount.point, Path::new("/mnt/my groups"));
-        assert_eq!((mount.root.to_string().as_str(), mount.version), ("/docker/a", Version::OneFreezer));
-        assert_eq!(parse_mount(b"30 23 0:26 / /mnt rw - cgroup cgroup rw,cpu"), None);
+        assert_eq!(mount.root.to_string(), "/docker/a");
+        assert!(mount.is(&Version::One("freezer".into())) && mount.is(&Version::One("cpu".into())));
+        assert!(!mount.is(&Version::One("pids".into())) && !mount.is(&Version::Two));
+        assert_eq!(mount.path_in(b"6:freezer,cpu:/x"), Some(&b"/x"[..]));
+        assert_eq!(mount.path_in(b"7:pids:/x"), None);
+        assert_eq!(mount.path_in(b"0::/x"), None);
+        let mount = parse_mount(b"30 23 0:26 / /mnt rw - cgroup2 cgroup2 rw").unwrap();
+        assert_eq!(mount.path_in(b"0::/a:b (deleted)"), Some(&b"/a:b"[..]));
         assert_eq!(parse_mount(b"30 23 0:26 / /mnt rw - ext4 /dev/vda rw"), None);
         assert_eq!(parse_mount(b""), None);
     }
@@ -296,8 +388,5 @@ mod tests {
         assert_eq!(path_below(&path(b"/cgf/jobs"), &path(b"/cgf/jobs")), Some(GroupPath::root()));
         assert_eq!(path_below(&path(b"/cgf/jobs2"), &path(b"/cgf/jobs")), None);
         assert_eq!(path_below(&path(b"/../x"), &path(b"/")), None);
-        assert_eq!(Version::Two.path_in(b"0::/a:b (deleted)"), Some(&b"/a:b"[..]));
-        assert_eq!(Version::OneFreezer.path_in(b"6:freezer:/x"), Some(&b"/x"[..]));
-        assert_eq!(Version::OneFreezer.path_in(b"0::/x"), None);
     }
 }

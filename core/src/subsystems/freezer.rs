@@ -12,14 +12,69 @@
 
 use std::time::Duration;
 
+use crate::attach::Attach;
 use crate::backend::{Effort, Outcome};
 use crate::blocker;
+use crate::control_file::{ControlFile, flag};
 use crate::deadline::{Deadline, Ended, Meanwhile, Wait};
 use crate::error::{Error, Result};
 use crate::frozen_time;
 use crate::group::Group;
 use crate::hold;
 use crate::state::State;
+use crate::subsystem::Subsystem;
+
+/// The freezer, as hierarchies are bound to it.
+pub(crate) struct Freezer;
+
+impl Subsystem for Freezer {
+    fn name(&self) -> &'static str {
+        "freezer"
+    }
+
+    fn follows_attach(&self) -> bool {
+        false
+    }
+
+    fn follows_tasks(&self) -> bool {
+        false
+    }
+
+    fn populate(&self) -> Vec<ControlFile> {
+        vec![
+            ControlFile::new("frozen_usec")
+                .read(|group| group.frozen_time().map(|time| format!("{}\n", time.as_micros()))),
+            ControlFile::new("parent_freezing").read(|group| group.is_parent_freezing().map(flag)),
+            ControlFile::new("self_freezing").read(|group| group.is_self_freezing().map(flag)),
+            ControlFile::new("state").read(|group| group.state().map(|state| format!("{state}\n"))).write(write_state),
+        ]
+    }
+
+    fn create(&self, group: &Group) -> Result<()> {
+        frozen_time::inherit(group.backend()?, group.node())
+    }
+
+    /// Whoever comes into a FROZEN group would stop there: not without being
+    /// asked for (R2.4). A program that is to be started would not start.
+    fn can_attach(&self, attach: &Attach<'_>) -> Result<()> {
+        let group = attach.group();
+        match group.state()? {
+            State::Checkpointing => Err(Error::new(libc::EBUSY, format!("{group} is held by a checkpoint"))),
+            State::Thawed => Ok(()),
+            state if attach.is_birth() => {
+                let why = format!("{group} is {state}: a program started there would not run before the thaw");
+                Err(Error::new(libc::EBUSY, why))
+            }
+            State::Frozen if !attach.may_freeze() => {
+                let pid = attach.pid();
+                let why =
+                    format!("{group} is FROZEN: {pid} would stop there; thaw it, or attach with the frozen option");
+                Err(Error::new(libc::EBUSY, why))
+            }
+            State::Frozen | State::Freezing => Ok(()),
+        }
+    }
+}
 
 /// How to freeze: how long, and what then.
 ///
@@ -92,6 +147,7 @@ impl Group {
     /// * ECANCELED: somebody thawed it meanwhile.
     /// * EDEADLK: the caller is in the group (R3.5); nothing was frozen.
     /// * EINVAL: it is the kernel's own root group.
+    /// * EOPNOTSUPP: the hierarchy is not bound to the freezer.
     /// * ENODEV: the group was removed. EACCES: not permitted.
     /// * ECHILD: the handle was made before a fork, and this is the child.
     pub fn freeze(&self, timeout: impl Into<Deadline>) -> Result<()> {
@@ -106,6 +162,7 @@ impl Group {
     /// ended the wait.
     pub fn freeze_with(&self, options: FreezeOptions<'_>) -> Result<()> {
         let backend = self.backend()?;
+        self.hierarchy().needs("freezer")?;
         let deadline = options.deadline;
         let inside = backend.holds_caller(self.node())?;
         if inside && !options.with_caller {
@@ -147,10 +204,12 @@ impl Group {
     /// # Errors
     ///
     /// ETIMEDOUT: the kernel did not let go within the hierarchy's deadline.
-    /// EINVAL: the kernel's own root. ENODEV: the group was removed. EACCES:
-    /// not permitted. ECHILD: in a forked child.
+    /// EINVAL: the kernel's own root. EOPNOTSUPP: the hierarchy is not bound to
+    /// the freezer. ENODEV: the group was removed. EACCES: not permitted. ECHILD:
+    /// in a forked child.
     pub fn thaw(&self) -> Result<()> {
         let backend = self.backend()?;
+        self.hierarchy().needs("freezer")?;
         let deadline = self.hierarchy().deadline();
         let outcome = backend.thaw(self.node(), &mut Wait::until(deadline))?;
         frozen_time::end(backend, self.node())?;
@@ -227,5 +286,18 @@ impl Group {
             message.push_str(&format!(", blocked by {}", blocker::in_short(&blockers)));
         }
         Ok(Some(Error::new(libc::EBUSY, message).with_blockers(blockers)))
+    }
+}
+
+/// Asks, and does not wait: whoever wants to wait calls freeze (R3.2).
+fn write_state(group: &Group, text: &str) -> Result<()> {
+    match text {
+        "FROZEN" => match group.freeze_with(FreezeOptions::within(Duration::ZERO)) {
+            Err(error) if error.errno() == libc::EBUSY && group.state()? != State::Thawed => Ok(()),
+            other => other,
+        },
+        // RUNNING is the word of the first proposals.
+        "THAWED" | "RUNNING" => group.thaw(),
+        _ => Err(Error::new(libc::EINVAL, format!("{text:?} cannot be written; FROZEN and THAWED can"))),
     }
 }

@@ -2,10 +2,33 @@
 
 use crate::backend::{self, Outcome};
 use crate::blocker;
+use crate::control_file::{ControlFile, number};
 use crate::deadline::{Ended, Wait};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::process;
+use crate::subsystem::Subsystem;
+
+/// Signals to groups, as hierarchies are bound to them.
+pub(crate) struct Signal;
+
+impl Subsystem for Signal {
+    fn name(&self) -> &'static str {
+        "signal"
+    }
+
+    fn follows_attach(&self) -> bool {
+        false
+    }
+
+    fn follows_tasks(&self) -> bool {
+        false
+    }
+
+    fn populate(&self) -> Vec<ControlFile> {
+        vec![ControlFile::new("kill").write(|group, text| group.kill(number(text)?))]
+    }
+}
 
 /// The highest signal number (SIGRTMAX of the kernel).
 const HIGHEST: i32 = 64;

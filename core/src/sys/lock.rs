@@ -44,20 +44,37 @@ pub(crate) fn is_locked(file: impl AsFd, byte: u64, mode: Mode) -> Result<bool> 
     command(file, libc::F_OFD_GETLK, kind, byte).map(|found| found != libc::F_UNLCK)
 }
 
+/// Some byte of a range that somebody else has locked in whichever way.
+pub(crate) fn any_locked(file: impl AsFd, range: std::ops::Range<u64>) -> Result<Option<u64>> {
+    let mut lock = request(libc::F_WRLCK, range)?;
+    control(file, libc::F_OFD_GETLK, &mut lock)?;
+    Ok((libc::c_int::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_start as u64))
+}
+
 fn command(file: impl AsFd, command: libc::c_int, kind: libc::c_int, byte: u64) -> Result<libc::c_int> {
-    let start = libc::off_t::try_from(byte).map_err(|_| Errno::INVAL)?;
-    let mut lock = libc::flock {
+    let mut lock = request(kind, byte..byte + 1)?;
+    control(file, command, &mut lock)?;
+    Ok(libc::c_int::from(lock.l_type))
+}
+
+fn request(kind: libc::c_int, range: std::ops::Range<u64>) -> Result<libc::flock> {
+    let start = libc::off_t::try_from(range.start).map_err(|_| Errno::INVAL)?;
+    let length = libc::off_t::try_from(range.end.saturating_sub(range.start)).map_err(|_| Errno::INVAL)?;
+    Ok(libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: start,
-        l_len: 1,
+        l_len: length,
         // Must be zero for these commands.
         l_pid: 0,
-    };
+    })
+}
+
+fn control(file: impl AsFd, command: libc::c_int, lock: &mut libc::flock) -> Result<()> {
     // SAFETY: the descriptor is open for as long as `file` is borrowed, and
     // the kernel reads and writes `lock` only during the call.
-    if unsafe { libc::fcntl(file.as_fd().as_raw_fd(), command, &raw mut lock) } == -1 {
-        return Err(last_errno());
+    match unsafe { libc::fcntl(file.as_fd().as_raw_fd(), command, std::ptr::from_mut(lock)) } {
+        -1 => Err(last_errno()),
+        _ => Ok(()),
     }
-    Ok(libc::c_int::from(lock.l_type))
 }

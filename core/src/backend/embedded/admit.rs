@@ -132,7 +132,7 @@ impl Embedded {
 
     /// Takes a process out of the stopped ones of one group, into those of
     /// another if that is asked to freeze; otherwise it runs on, if it ran.
-    fn release_unless_asked(&self, roll: &Roll, from: usize, to: Option<usize>, key: Key) -> Result<()> {
+    pub(super) fn release_unless_asked(&self, roll: &Roll, from: usize, to: Option<usize>, key: Key) -> Result<()> {
         let failed = |errno| Error::os(errno, "recording the stopped processes");
         let dir = roll.dir(&self.root, from)?;
         let mut stopped = stopped::read(&dir).map_err(failed)?;

@@ -442,7 +442,7 @@ impl Witness {
 }
 
 /// A process and those it descends from, nearest first, as far as they show.
-fn lineage(stat: Stat) -> Vec<Stat> {
+pub(super) fn lineage(stat: Stat) -> Vec<Stat> {
     let mut line = vec![stat];
     while let Some(last) = line.last()
         // Process 1 is in no group.
