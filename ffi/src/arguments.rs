@@ -1,6 +1,7 @@
 //! What comes from C, checked: handles, strings, flags, and places for answers.
 
 use std::ffi::{CStr, OsStr};
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 
 use libc::{c_char, ssize_t};
@@ -41,6 +42,17 @@ pub(crate) unsafe fn os_str<'a>(pointer: *const c_char, name: &str) -> Result<&'
     unsafe { bytes(pointer, name) }.map(OsStr::from_bytes)
 }
 
+/// A string that is text. Not UTF-8: EINVAL.
+///
+/// # Safety
+///
+/// As [`bytes`].
+pub(crate) unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Result<&'a str> {
+    // SAFETY: the same promise.
+    let bytes = unsafe { bytes(pointer, name) }?;
+    std::str::from_utf8(bytes).map_err(|_| Failure::invalid(format!("{name} is not UTF-8")))
+}
+
 /// The strings of an array that ends in NULL, such as `argv`. NULL: EINVAL.
 ///
 /// # Safety
@@ -68,6 +80,59 @@ pub(crate) fn check_flags(given: u64, known: u64) -> Result<()> {
     match given & !known {
         0 => Ok(()),
         unknown => Err(Failure::invalid(format!("unknown flags {unknown:#x}; there are {known:#x}"))),
+    }
+}
+
+/// A public structure, which grows at its end from version to version.
+///
+/// # Safety
+///
+/// It is `repr(C)` without padding and begins with a `usize` that says how many
+/// bytes of it there are. All zeros are a value of it, and so is whatever a C
+/// caller may have written there.
+pub(crate) unsafe trait Versioned: Copy {
+    /// How much of it every caller has.
+    const LEAST: usize;
+}
+
+/// More than this was not meant (a page, as openat2(2) has it).
+pub(crate) const LARGEST_SIZE: usize = 4096;
+
+/// A copy of a structure of a caller whose header may be older or newer than
+/// this library, by the rule of openat2(2): what the caller does not have is
+/// zero, and what we do not know must be. NULL: EINVAL.
+///
+/// # Safety
+///
+/// `pointer` is NULL, or points to as many bytes as its first member says.
+pub(crate) unsafe fn structure<T: Versioned>(pointer: *const T, name: &str) -> Result<T> {
+    if pointer.is_null() {
+        return Err(null(name));
+    }
+    // SAFETY: not NULL, so at least its size is there, as the caller promises.
+    let size = unsafe { pointer.cast::<usize>().read() };
+    if size > LARGEST_SIZE {
+        return Err(Failure::new(libc::E2BIG, format!("{name}.size is {size}, more than {LARGEST_SIZE}")));
+    }
+    // A size that ends within a member would leave half a pointer.
+    if size < T::LEAST || size % align_of::<T>() != 0 {
+        let why = format!("{name}.size is {size}, which no version had; the least is {}", T::LEAST);
+        return Err(Failure::invalid(why));
+    }
+    let ours = size_of::<T>();
+    // SAFETY: `size` bytes are there, as the caller promises; they are plain
+    // bytes to us, read one by one.
+    let tail = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), size) }.get(ours..).unwrap_or_default();
+    if tail.iter().any(|&byte| byte != 0) {
+        let why = format!("{name} has {size} bytes, of which this library knows {ours}; the rest is not zero");
+        return Err(Failure::new(libc::E2BIG, why));
+    }
+    let mut known = MaybeUninit::<T>::zeroed();
+    // SAFETY: both have that many bytes. All zeros are a value, and so is what
+    // the caller wrote, as the trait promises.
+    unsafe {
+        known.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(pointer.cast(), size.min(ours));
+        Ok(known.assume_init())
     }
 }
 
@@ -161,6 +226,44 @@ mod tests {
         assert_eq!(fill(3), (Some(3), "abc###".to_owned()));
         assert_eq!(fill(4), (Some(3), "abc\0##".to_owned()));
         assert_eq!(fill(6), (Some(3), "abc\0##".to_owned()));
+    }
+
+    /// A structure that once had two members and has three now.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    #[repr(C)]
+    struct Grown {
+        size: usize,
+        first: usize,
+        second: usize,
+    }
+
+    // SAFETY: numbers of one width, the size first.
+    unsafe impl Versioned for Grown {
+        const LEAST: usize = 2 * size_of::<usize>();
+    }
+
+    #[test]
+    fn sizes_are_those_of_openat2() {
+        const WORD: usize = size_of::<usize>();
+        let read = |words: &[usize]| {
+            let mut memory = vec![0; LARGEST_SIZE / WORD + 2];
+            memory[..words.len()].copy_from_slice(words);
+            // SAFETY: the memory is larger than any size that is read.
+            let known = unsafe { structure(memory.as_ptr().cast::<Grown>(), "grown") };
+            known.map(|grown| (grown.first, grown.second)).map_err(|failure| failure.errno)
+        };
+        assert_eq!(read(&[0]), Err(libc::EINVAL));
+        assert_eq!(read(&[WORD, 7, 8]), Err(libc::EINVAL));
+        assert_eq!(read(&[2 * WORD + 1, 7, 8]), Err(libc::EINVAL));
+        assert_eq!(read(&[2 * WORD, 7, 8]), Ok((7, 0)));
+        assert_eq!(read(&[3 * WORD, 7, 8, 9]), Ok((7, 8)));
+        assert_eq!(read(&[4 * WORD, 7, 8, 0, 9]), Ok((7, 8)));
+        assert_eq!(read(&[4 * WORD, 7, 8, 9]), Err(libc::E2BIG));
+        assert_eq!(read(&[LARGEST_SIZE, 7, 8]), Ok((7, 8)));
+        assert_eq!(read(&[LARGEST_SIZE + WORD, 7, 8]), Err(libc::E2BIG));
+        // SAFETY: NULL is allowed.
+        let none = unsafe { structure::<Grown>(std::ptr::null(), "grown") };
+        assert_eq!(none.err().map(|failure| failure.errno), Some(libc::EINVAL));
     }
 
     #[test]

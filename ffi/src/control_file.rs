@@ -57,9 +57,8 @@ pub unsafe extern "C" fn cgf_write(
     // SAFETY: pointers are NULL or as the header asks, for the whole call.
     unsafe {
         guard(err, || {
-            let (group, file, text) = (object(g, "g")?, bytes(file, "file")?, bytes(text, "text")?);
-            let file = file_name(file)?;
-            let text = std::str::from_utf8(text).map_err(|_| Failure::invalid(format!("{file} takes only UTF-8")))?;
+            let (group, file) = (object(g, "g")?, bytes(file, "file")?);
+            let (file, text) = (file_name(file)?, text(content, "text")?);
             group.0.write(file, text)?;
             Ok(0)
         })

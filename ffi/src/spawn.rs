@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use cgf_core::{Child, Spawn};
 use libc::{c_char, c_int, pid_t};
 
-use crate::arguments::{Out, check_flags, null, object, os_str, strings};
+use crate::arguments::{Out, Versioned, check_flags, null, object, os_str, strings, structure};
 use crate::error::cgf_error;
 use crate::group::cgf_group;
 use crate::guard::{Failure, Result, guard};
@@ -57,10 +57,10 @@ pub struct cgf_spawn_options {
     pub pidfd: *mut c_int,
 }
 
-/// The size of the structure when it was first published: no caller has less.
-const FIRST_SIZE: usize = size_of::<u64>() + 6 * size_of::<usize>();
-/// More than this was not meant (a page, as openat2(2) has it).
-const LARGEST_SIZE: usize = 4096;
+// SAFETY: numbers and pointers without padding (`layout`), the size first.
+unsafe impl Versioned for cgf_spawn_options {
+    const LEAST: usize = size_of::<u64>() + 6 * size_of::<usize>();
+}
 
 /// Starts a program as a child of the caller, in the group before its first
 /// instruction (R1.5). On cgroup v2 it is born there.
@@ -123,7 +123,7 @@ pub unsafe extern "C" fn cgf_spawn_with(
     unsafe {
         guard(err, || {
             let (group, pid) = (object(g, "g")?, Out::new(pid, "pid")?);
-            let options = known_part(options)?;
+            let options = structure(options, "options")?;
             let child = group.0.spawn(with(program(file, argv, envp)?, &options)?)?;
             pid.put(child.pid());
             hand_over(child, options.pidfd);
@@ -165,46 +165,6 @@ unsafe fn program(file: *const c_char, argv: *const *mut c_char, envp: *const *m
             None => Err(Failure::invalid(format!("envp has {line:?}, which is not NAME=VALUE"))),
         }
     })
-}
-
-/// Reads the options of a caller whose header may be older or newer than this
-/// library, by the rule of openat2(2).
-///
-/// # Safety
-///
-/// `options` is NULL, or points to as many bytes as its first member says.
-unsafe fn known_part(options: *const cgf_spawn_options) -> Result<cgf_spawn_options> {
-    if options.is_null() {
-        return Err(null("options"));
-    }
-    // SAFETY: not NULL, so at least its size is there, as the caller promises.
-    let size = unsafe { (&raw const (*options).size).read() };
-    if size < FIRST_SIZE {
-        return Err(Failure::invalid(format!("options.size is {size}; the least there was is {FIRST_SIZE}")));
-    }
-    if size > LARGEST_SIZE {
-        return Err(Failure::new(libc::E2BIG, format!("options.size is {size}, more than {LARGEST_SIZE}")));
-    }
-    let ours = size_of::<cgf_spawn_options>();
-    // SAFETY: `size` bytes are there, as the caller promises; they are plain
-    // bytes to us, read one by one.
-    let tail = unsafe { std::slice::from_raw_parts(options.cast::<u8>(), size) }.get(ours..).unwrap_or_default();
-    if tail.iter().any(|&byte| byte != 0) {
-        let why = format!("the options are {size} bytes, of which this library knows {ours}; the rest is not zero");
-        return Err(Failure::new(libc::E2BIG, why));
-    }
-    let mut known = cgf_spawn_options {
-        size: ours,
-        fd_count: 0,
-        flags: 0,
-        fds: std::ptr::null(),
-        cwd: std::ptr::null(),
-        signal_mask: std::ptr::null(),
-        pidfd: std::ptr::null_mut(),
-    };
-    // SAFETY: both have that many bytes; every bit pattern is a valid member.
-    unsafe { (&raw mut known).cast::<u8>().copy_from_nonoverlapping(options.cast(), size.min(ours)) };
-    Ok(known)
 }
 
 /// # Safety
@@ -249,38 +209,4 @@ fn give(spawn: Spawn, fd: cgf_spawn_fd) -> Result<Spawn> {
         Failure::new(error.raw_os_error().unwrap_or(libc::EBADF), format!("descriptor {}: {error}", fd.from))
     })?;
     Ok(spawn.fd(duplicate, fd.to))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What the library makes of options of `size` bytes whose tail, beyond
-    /// what it knows, holds `tail` at the end.
-    fn read(size: usize, tail: u8) -> std::result::Result<u64, c_int> {
-        let ours = size_of::<cgf_spawn_options>();
-        let mut bytes = vec![0_u64; (LARGEST_SIZE + 16) / 8];
-        bytes[0] = size as u64;
-        bytes[2] = CGF_SPAWN_SESSION;
-        if size > ours && size <= LARGEST_SIZE {
-            bytes[(size - 1) / 8] = u64::from_ne_bytes([tail; 8]);
-        }
-        // SAFETY: the memory is larger than any size that is read.
-        let known = unsafe { known_part(bytes.as_ptr().cast()) };
-        known.map(|options| options.flags).map_err(|failure| failure.errno)
-    }
-
-    #[test]
-    fn sizes_are_those_of_openat2() {
-        let ours = size_of::<cgf_spawn_options>();
-        assert_eq!(read(0, 0), Err(libc::EINVAL));
-        assert_eq!(read(FIRST_SIZE - 1, 0), Err(libc::EINVAL));
-        assert_eq!(read(ours, 0), Ok(CGF_SPAWN_SESSION));
-        assert_eq!(read(ours + 8, 0), Ok(CGF_SPAWN_SESSION));
-        assert_eq!(read(ours + 8, 1), Err(libc::E2BIG));
-        assert_eq!(read(LARGEST_SIZE, 0), Ok(CGF_SPAWN_SESSION));
-        assert_eq!(read(LARGEST_SIZE + 1, 0), Err(libc::E2BIG));
-        // SAFETY: NULL is allowed.
-        assert_eq!(unsafe { known_part(std::ptr::null()) }.err().map(|failure| failure.errno), Some(libc::EINVAL));
-    }
 }

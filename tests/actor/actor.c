@@ -140,6 +140,35 @@ static void part_fork_storm(int n)
 			_exit(0);
 }
 
+/*
+ * Forks as fast as it can children that live for a moment and fork one of their
+ * own, n of them at a time.
+ */
+static void part_brood(int n)
+{
+	int *alive = mmap(NULL, sizeof *alive, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	signal(SIGCHLD, SIG_IGN);
+	ready();
+	for (;;) {
+		if (__atomic_load_n(alive, __ATOMIC_SEQ_CST) >= n) {
+			sched_yield();
+			continue;
+		}
+		__atomic_add_fetch(alive, 1, __ATOMIC_SEQ_CST);
+		if (fork() == 0) {
+			if (fork() == 0) {
+				usleep(3000);
+				_exit(0);
+			}
+			/* Nobody is left to an ancestor: the wait ends when both are done. */
+			while (wait(NULL) > 0)
+				;
+			__atomic_sub_fetch(alive, 1, __ATOMIC_SEQ_CST);
+			_exit(0);
+		}
+	}
+}
+
 /* Executes itself again and again, now and then from a thread. */
 static void part_exec_storm(int n)
 {
@@ -254,7 +283,7 @@ int main(int argc, char **argv)
 		{ "vfork", part_vfork },	     { "stopped", part_stopped },
 		{ "nap", part_nap },		     { "zombie", part_zombie },
 		{ "count", part_count },	     { "trace", part_trace },
-		{ "headless", part_headless },
+		{ "headless", part_headless },	     { "brood", part_brood },
 	};
 	if (argc < 2)
 		return 64;

@@ -1,0 +1,449 @@
+//! Subsystems of a program's own, and the attach protocol they are asked by.
+
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cgf::{
+    Attach, BackendKind, ControlFile, Error, Group, Hierarchy, Options, RemoveOptions, Result, Spawn, State, Subsystem,
+};
+use cgf_tests::backends::{Own, on, on_each, start};
+use cgf_tests::stage::{self, wait_for};
+
+/// A new hierarchy on the backend, bound to the freezer, the signal and these.
+fn bound_to(backend: BackendKind, subsystems: &str) -> Own {
+    let options = format!("freezer,signal,{subsystems},backend={backend}");
+    Own(Hierarchy::open(stage::unique("test"), &Options::parse(&options).unwrap()).unwrap())
+}
+
+/// Registers a subsystem for as long as a test runs.
+struct Registered(String);
+
+impl Registered {
+    fn new(subsystem: impl Subsystem + 'static) -> Registered {
+        let name = subsystem.name().to_owned();
+        cgf::register(subsystem).unwrap();
+        Registered(name)
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        cgf::unregister(&self.0).unwrap();
+    }
+}
+
+/// At most so many processes in a group.
+struct Members;
+
+impl Subsystem for Members {
+    fn name(&self) -> &str {
+        "members"
+    }
+
+    fn can_attach(&self, attach: &Attach<'_>) -> Result<()> {
+        let group = attach.group();
+        match group.attribute("members.max")?.and_then(|max| max.parse().ok()) {
+            Some(most) if group.procs()?.len() >= most => {
+                Err(Error::new(libc::ENOSPC, format!("{group} is full with {most}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn populate(&self) -> Vec<ControlFile> {
+        let max = ControlFile::new("max")
+            .read(|group| Ok(group.attribute("members.max")?.unwrap_or("max".into()) + "\n"))
+            .write(|group, text| match text.parse::<usize>() {
+                Ok(_) => group.set_attribute("members.max", text),
+                Err(_) => Err(Error::new(libc::EINVAL, format!("{text:?} is no number"))),
+            });
+        vec![max, ControlFile::new("above").only_at_root().read(|_| Ok("all\n".into()))]
+    }
+}
+
+/// R1.6, R2.2: a refusal leaves everything as it was, for an attach, a spawn and
+/// a clone.
+#[test]
+fn a_subsystem_refuses() {
+    let _members = Registered::new(Members);
+    on_each(|backend| {
+        let own = bound_to(backend, "members");
+        let group = own.0.create("full").unwrap();
+        assert_eq!(group.read("members.max").unwrap(), "max\n");
+        group.write("members.max", "1\n").unwrap();
+        assert_eq!(group.write("members.max", "few").unwrap_err().errno(), libc::EINVAL);
+        assert_eq!(group.read("members.above").unwrap_err().errno(), libc::ENOENT);
+        assert_eq!(own.0.root().read("members.above").unwrap(), "all\n");
+        let first = start(&group, &["sleep"]);
+        let mut outside = stage::start_outside(&["sleep"]).unwrap();
+        let pid = outside.id() as i32;
+        let refused = group.attach(pid).unwrap_err();
+        let born = group.spawn(Spawn::new("sleep").arg("60")).unwrap_err();
+        let place = own.0.group_of(pid).unwrap();
+        // What is in it already is not asked about again.
+        group.attach(first).unwrap();
+        let members = group.procs().unwrap();
+        outside.kill().unwrap();
+        outside.wait().unwrap();
+        assert_eq!((refused.errno(), born.errno()), (libc::ENOSPC, libc::ENOSPC), "{backend}: {refused}");
+        assert!(refused.message().contains("members"), "{refused}");
+        assert!(place.path().is_root(), "{backend}");
+        assert_eq!(members, [first], "{backend}");
+        // R1.5: a clone has its parent's settings.
+        let twin = own.0.clone_group(first, "twin").unwrap();
+        assert_eq!(twin.read("members.max").unwrap(), "1\n", "{backend}");
+        assert_eq!((twin.procs().unwrap(), group.procs().unwrap()), (vec![first], vec![]), "{backend}");
+        assert_eq!(own.0.clone_group(first, "twin").unwrap().path().to_string(), "/full/twin/twin");
+    });
+}
+
+/// Writes down what it is called for, and refuses what it is told to.
+#[derive(Clone, Default)]
+struct Log {
+    name: String,
+    lines: Arc<Mutex<Vec<String>>>,
+    refuse: Arc<Mutex<&'static str>>,
+}
+
+impl Log {
+    fn called(name: &str, lines: &Arc<Mutex<Vec<String>>>) -> Log {
+        Log { name: name.into(), lines: Arc::clone(lines), ..Log::default() }
+    }
+
+    fn note(&self, what: &'static str, about: impl std::fmt::Display) -> Result<()> {
+        self.lines.lock().unwrap().push(format!("{} {what} {about}", self.name));
+        let refuse = *self.refuse.lock().unwrap();
+        match refuse {
+            refused if refused == what => Err(Error::new(libc::EDOM, "not today")),
+            panic if panic.strip_prefix("panic ") == Some(what) => panic!("in {what}"),
+            _ => Ok(()),
+        }
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.lines.lock().unwrap())
+    }
+}
+
+impl Subsystem for Log {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn mount(&self, hierarchy: &Hierarchy) -> Result<()> {
+        self.note("mount", hierarchy.root().path())
+    }
+    fn unmount(&self, hierarchy: &Hierarchy) -> Result<()> {
+        self.note("unmount", hierarchy.root().path())
+    }
+    fn create(&self, group: &Group) -> Result<()> {
+        self.note("create", group.path())
+    }
+    fn destroy(&self, group: &Group) -> Result<()> {
+        self.note("destroy", group.path())
+    }
+    fn can_attach(&self, attach: &Attach<'_>) -> Result<()> {
+        self.note("can_attach", attach.group().path())
+    }
+    fn can_attach_task(&self, _: &Attach<'_>, _: i32) -> Result<()> {
+        self.note("can_attach_task", "")
+    }
+    fn cancel_attach(&self, attach: &Attach<'_>) -> Result<()> {
+        self.note("cancel_attach", attach.group().path())
+    }
+    fn pre_attach(&self, attach: &Attach<'_>) -> Result<()> {
+        self.note("pre_attach", attach.group().path())
+    }
+    fn attach_task(&self, _: &Attach<'_>, _: i32) -> Result<()> {
+        self.note("attach_task", "")
+    }
+    fn attach(&self, attach: &Attach<'_>) -> Result<()> {
+        self.note("attach", attach.group().path())
+    }
+}
+
+/// R2.2: the order, with every thread asked about; whoever agreed hears that it
+/// does not come; a panic is an error.
+#[test]
+fn subsystems_are_asked_in_order() {
+    let lines = Arc::default();
+    let (one, two) = (Log::called("one", &lines), Log::called("two", &lines));
+    let (_one, _two) = (Registered::new(one.clone()), Registered::new(two.clone()));
+    on_each(|backend| {
+        let own = bound_to(backend, "one,two");
+        let group = own.0.create("a/b").unwrap();
+        let made = ["mount /", "create /a", "create /a/b"];
+        let both = |what: &str| ["one", "two"].map(|name| format!("{name} {what}"));
+        assert_eq!(one.take(), made.map(both).concat(), "{backend}");
+
+        let mut outside = stage::start_outside(&["threads", "2"]).unwrap();
+        let pid = outside.id() as i32;
+        group.attach(pid).unwrap();
+        let threads = 3;
+        let for_each = |name: &str, what: &str| vec![format!("{name} {what} "); threads];
+        let mut expected = Vec::new();
+        for name in ["one", "two"] {
+            expected.push(format!("{name} can_attach /a/b"));
+            expected.extend(for_each(name, "can_attach_task"));
+        }
+        expected.extend(both("pre_attach /a/b"));
+        for name in ["one", "two"] {
+            expected.extend(for_each(name, "attach_task"));
+            expected.push(format!("{name} attach /a/b"));
+        }
+        assert_eq!(one.take(), expected, "{backend}");
+
+        let elsewhere = own.0.create("c").unwrap();
+        one.take();
+        for refused in ["can_attach", "can_attach_task", "pre_attach", "attach_task", "attach", "panic attach"] {
+            *two.refuse.lock().unwrap() = refused;
+            let errno = if refused.starts_with("panic") { libc::ENOTRECOVERABLE } else { libc::EDOM };
+            let error = elsewhere.attach(pid).unwrap_err();
+            let place = own.0.group_of(pid).unwrap();
+            assert_eq!(error.errno(), errno, "{refused} on {backend}: {error}");
+            assert_eq!(place.path().to_string(), "/a/b", "{refused} on {backend}");
+            assert_eq!(elsewhere.procs().unwrap(), [0; 0], "{refused} on {backend}");
+            let said = one.take();
+            assert!(said.contains(&"one cancel_attach /c".to_owned()), "{refused} on {backend}: {said:?}");
+            let asked_twice = refused != "can_attach";
+            assert_eq!(said.contains(&"two cancel_attach /c".to_owned()), asked_twice, "{refused} on {backend}");
+            let born = elsewhere.spawn(Spawn::new("sleep").arg("60")).unwrap_err();
+            assert_eq!(born.errno(), errno, "{refused} on {backend}");
+            assert_eq!(elsewhere.procs().unwrap(), [0; 0], "{refused} on {backend}");
+            one.take();
+        }
+        *two.refuse.lock().unwrap() = "create";
+        assert_eq!(own.0.create("d/e").unwrap_err().errno(), libc::EDOM);
+        assert_eq!(one.take(), ["one create /d", "two create /d", "one destroy /d"], "{backend}");
+        assert_eq!(own.0.open_group("d").unwrap_err().errno(), libc::ENOENT);
+        *two.refuse.lock().unwrap() = "";
+
+        outside.kill().unwrap();
+        outside.wait().unwrap();
+        own.0.open_group("a").unwrap().remove_with(RemoveOptions { kill: true, recursive: true }).unwrap();
+        assert_eq!(one.take(), ["destroy /a/b", "destroy /a"].map(both).concat(), "{backend}");
+        elsewhere.remove().unwrap();
+        own.0.unmount().unwrap();
+        assert_eq!(one.take(), ["destroy /c", "unmount /"].map(both).concat(), "{backend}");
+    });
+}
+
+/// Does with the library whatever it is called for.
+struct Busy {
+    hierarchy: Mutex<Option<Hierarchy>>,
+    bystander: AtomicI32,
+    was_called: AtomicBool,
+}
+
+struct Callback(Arc<Busy>);
+
+impl Subsystem for Callback {
+    fn name(&self) -> &str {
+        "busy"
+    }
+    fn attach(&self, attach: &Attach<'_>) -> Result<()> {
+        let group = attach.group();
+        if !group.procs()?.contains(&attach.pid()) {
+            return Err(Error::new(libc::ESRCH, "told too early"));
+        }
+        group.freeze(Duration::from_secs(5))?;
+        let frozen = group.state()?;
+        group.thaw()?;
+        assert_eq!(frozen, State::Frozen);
+        let Some(hierarchy) = self.0.hierarchy.lock().unwrap().clone() else { return Ok(()) };
+        if !self.0.was_called.swap(true, Ordering::SeqCst) {
+            // From within, of the same subsystem, and more of what may lock.
+            hierarchy.create("other")?.attach(self.0.bystander.load(Ordering::SeqCst))?;
+            hierarchy.open_group("other")?.rename("another").map(drop).or_else(|error| match error.errno() {
+                libc::EOPNOTSUPP => Ok(()),
+                _ => Err(error),
+            })?;
+            cgf::register(Log::called("fleeting", &Arc::default()))?;
+            cgf::unregister("fleeting")?;
+        }
+        Ok(())
+    }
+}
+
+/// R1.6: a callback may call back.
+#[test]
+fn a_callback_calls_back() {
+    let busy = Arc::new(Busy {
+        hierarchy: Mutex::default(),
+        bystander: AtomicI32::default(),
+        was_called: AtomicBool::default(),
+    });
+    let _busy = Registered::new(Callback(Arc::clone(&busy)));
+    on(&[BackendKind::Cgroup2, BackendKind::Cgroup1, BackendKind::Embedded], |backend| {
+        let own = bound_to(backend, "busy");
+        *busy.hierarchy.lock().unwrap() = Some(own.0.clone());
+        busy.was_called.store(false, Ordering::SeqCst);
+        let mut outside = stage::start_outside(&["sleep"]).unwrap();
+        let mut bystander = stage::start_outside(&["sleep"]).unwrap();
+        busy.bystander.store(bystander.id() as i32, Ordering::SeqCst);
+        let group = own.0.create("a").unwrap();
+        let attached = group.attach(outside.id() as i32);
+        let place = own.0.group_of(bystander.id() as i32).map(|group| group.path().to_string());
+        *busy.hierarchy.lock().unwrap() = None;
+        for child in [&mut outside, &mut bystander] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        attached.unwrap();
+        assert!(place.unwrap().contains("other"), "{backend}");
+    });
+}
+
+/// R1.1, R1.6: names and registrations.
+#[test]
+fn registering() {
+    let errno = |name: &str| cgf::register(Log::called(name, &Arc::default())).unwrap_err().errno();
+    for name in ["", "Upper", "1st", "a.b", "a,b", "a=b", "a/b", "cgroup", "cgf", &"n".repeat(33)] {
+        assert_eq!(errno(name), libc::EINVAL, "{name:?}");
+    }
+    assert_eq!((errno("freezer"), errno("signal")), (libc::EEXIST, libc::EEXIST));
+    let lines = Arc::default();
+    let registered = Registered::new(Log::called("passing", &lines));
+    assert_eq!(errno("passing"), libc::EEXIST);
+    let options = Options::parse("freezer,signal,passing").unwrap();
+    let own = Own(Hierarchy::open(stage::unique("test"), &options).unwrap());
+    let group = own.0.create("a").unwrap();
+    drop(registered);
+    assert_eq!(cgf::unregister("passing").unwrap_err().errno(), libc::ENOENT);
+    assert_eq!(Options::parse("passing").unwrap_err().errno(), libc::ENOENT);
+    // Ours keeps it; others may look and clean up, and not pass it over.
+    group.spawn(Spawn::new("true")).unwrap();
+    let backend = own.0.backend_kind();
+    let stranger = Hierarchy::open_existing(own.0.name(), &Options::default().backend(backend)).unwrap();
+    assert_eq!(stranger.subsystems(), ["freezer", "passing", "signal"]);
+    assert_eq!(stranger.create("b").unwrap_err().errno(), libc::ENOENT);
+    let seen = stranger.open_group("a").unwrap();
+    assert_eq!(seen.attach(0).unwrap_err().errno(), libc::ENOENT);
+    assert_eq!(seen.spawn(Spawn::new("true")).unwrap_err().errno(), libc::ENOENT);
+    assert_eq!(seen.state().unwrap(), State::Thawed);
+    seen.remove_with(RemoveOptions { kill: true, recursive: false }).unwrap();
+}
+
+/// Works by controllers of trees that the freezer is not in, and follows.
+struct Spanning {
+    name: &'static str,
+    refuse: Arc<AtomicBool>,
+}
+
+impl Subsystem for Spanning {
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn controllers(&self) -> &[&str] {
+        &["pids", "cpuacct"]
+    }
+    fn attach(&self, _: &Attach<'_>) -> Result<()> {
+        if self.refuse.load(Ordering::SeqCst) {
+            // Time to have children in.
+            std::thread::sleep(Duration::from_millis(2));
+            return Err(Error::new(libc::EDOM, "not today"));
+        }
+        Ok(())
+    }
+}
+
+/// Where a process is in the trees that matter, below the hierarchy: one
+/// consistent answer, for the kernel writes this file with all trees locked.
+fn places(pid: i32, hierarchy: &str) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        if ["", "freezer", "pids", "cpuacct"].contains(&controllers) {
+            found.push(path.split_once(hierarchy).map_or("", |(_, below)| below).to_owned());
+        }
+    }
+    Some(found)
+}
+
+/// R1.14: one that forks as fast as it can is moved back and forth; parent and
+/// children are together in all trees, every time, and after a refusal where
+/// they were before.
+#[test]
+fn a_family_moves_together_through_all_trees() {
+    let refuse = Arc::new(AtomicBool::new(false));
+    let _spanning = Registered::new(Spanning { name: "family", refuse: Arc::clone(&refuse) });
+    on(&[BackendKind::Cgroup2, BackendKind::Cgroup1], |backend| {
+        refuse.store(false, Ordering::SeqCst);
+        let own = bound_to(backend, "family");
+        let name = own.0.name().to_str().unwrap().to_owned();
+        let groups = ["left", "right"].map(|name| own.0.create(name).unwrap());
+        let pids = groups[0].controller_fd("pids").unwrap();
+        let directory = std::fs::read_link(format!("/proc/self/fd/{}", pids.as_raw_fd())).unwrap();
+        assert!(directory.join("pids.max").exists(), "{}", directory.display());
+        assert_eq!(groups[0].controller_fd("nosuch").unwrap_err().errno(), libc::ENODEV);
+        let pid = start(&groups[0], &["brood", "12"]);
+        // The tree that freezes, and two others; the fourth kind is not ours.
+        let ours = |places: &[String]| places.iter().filter(|place| !place.is_empty()).count();
+        let mut here = 0;
+        for turn in 0..1000 {
+            let target = 1 - here;
+            refuse.store(turn % 5 == 4, Ordering::SeqCst);
+            match groups[target].attach(pid) {
+                Ok(()) => here = target,
+                Err(error) => assert_eq!(error.errno(), libc::EDOM, "{error}"),
+            }
+            let parent = places(pid, &name).unwrap();
+            assert_eq!(ours(&parent), 3, "turn {turn} on {backend}: {parent:?}");
+            let path = groups[here].path().to_string();
+            assert!(
+                parent.iter().all(|place| place.is_empty() || *place == path),
+                "turn {turn} on {backend}: {parent:?}"
+            );
+            for group in &groups {
+                for member in group.procs().unwrap() {
+                    let Some(child) = places(member, &name) else { continue };
+                    let mut distinct: Vec<&String> = child.iter().filter(|place| !place.is_empty()).collect();
+                    distinct.dedup();
+                    if ours(&child) == 3 && distinct.len() == 1 {
+                        continue;
+                    }
+                    // Whoever is on its way out is shown at the top of the trees
+                    // of version 1.
+                    let why = format!("turn {turn} on {backend}: {member}, which is in {child:?}, to be ending");
+                    wait_for(&why, || stage::has_ended(member).then_some(())).unwrap();
+                }
+            }
+            // Whoever was born after the move is where its parent is.
+            if turn % 100 == 0 {
+                wait_for("a child where its parent is", || (groups[here].procs().ok()?.len() > 1).then_some(()))
+                    .unwrap();
+            }
+        }
+        drop(pids);
+        for group in &groups {
+            group.remove_with(RemoveOptions { kill: true, recursive: false }).unwrap();
+        }
+        own.0.unmount().unwrap();
+        assert!(!directory.exists() && !directory.parent().unwrap().exists(), "{}", directory.display());
+    });
+}
+
+/// R1.14: leftovers in the other trees of groups that went behind our back.
+#[test]
+fn leftovers_give_way() {
+    let _spanning = Registered::new(Spanning { name: "leftovers", refuse: Arc::default() });
+    on(&[BackendKind::Cgroup2, BackendKind::Cgroup1], |backend| {
+        let own = bound_to(backend, "leftovers");
+        let group = own.0.create("a").unwrap();
+        own.0.create("a/b").unwrap();
+        let pids = group.controller_fd("pids").unwrap();
+        let mirror = std::fs::read_link(format!("/proc/self/fd/{}", pids.as_raw_fd())).unwrap();
+        std::fs::write(mirror.join("pids.max"), "17").unwrap();
+        std::fs::remove_dir(own.0.directory().join("a/b")).unwrap();
+        std::fs::remove_dir(own.0.directory().join("a")).unwrap();
+        let again = own.0.create("a").unwrap();
+        assert_eq!(std::fs::read_to_string(mirror.join("pids.max")).unwrap(), "max\n", "{backend}");
+        assert!(!mirror.join("b").exists(), "{backend}");
+        again.remove().unwrap();
+        std::fs::create_dir(mirror.parent().unwrap().join("left")).unwrap();
+        own.0.unmount().unwrap();
+        assert!(!mirror.parent().unwrap().exists(), "{backend}");
+    });
+}
