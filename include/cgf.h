@@ -14,7 +14,8 @@
  *             cgf_error_free. Other out-parameters are written on success only.
  * Pointers    NULL gives -EINVAL where nothing else is said. Strings end in
  *             NUL; names and paths are bytes, in no particular encoding.
- *             Nothing that was passed in is kept after the call.
+ *             Nothing that was passed in is kept after the call, but for the
+ *             state and the functions of cgf_subsystem_register.
  * Ownership   A handle belongs to whoever received it and is freed once, by the
  *             function that is named with it. A group's handle keeps what it
  *             needs of its hierarchy's alive: the order of freeing is free.
@@ -24,7 +25,8 @@
  * fork        With a handle made before a fork, the child may only free it:
  *             everything else gives -ECHILD there unless the function says that
  *             it works. A program that is executed has no handles. An error
- *             object works in the child as in the parent.
+ *             object works in the child as in the parent, and subsystems are
+ *             registered there as here.
  * Waits       Nothing waits without limit unless a negative timeout asks for
  *             it. Where a function has no timeout of its own, the hierarchy's
  *             deadline= bounds it.
@@ -127,6 +129,18 @@
 #define CGF_FREEZE_WITH_CALLER 2
 
 /**
+ * struct cgf_control_file: only the root group has the file.
+ */
+#define CGF_FILE_ROOT 1
+
+/**
+ * Somebody coming into a group: what the attach callbacks of a subsystem are
+ * told (cgf_subsystem_register). It is good while the callback runs, in any
+ * thread; there is nothing to free.
+ */
+struct cgf_attachment;
+
+/**
  * Why a call failed, for people and for programs. It never changes, belongs to
  * whoever received it, and may be used in any thread and after a fork.
  */
@@ -156,6 +170,14 @@ struct cgf_hierarchy;
  * not keep others from thawing the group.
  */
 struct cgf_hold;
+
+/**
+ * A group is held alive for as long as this is there (R1.7).
+ *
+ * It ends when it is freed, and with the process that took it, also when that
+ * is killed: a forked child has no share in it.
+ */
+struct cgf_reference;
 
 /**
  * A task that kept a group from being frozen, emptied or removed (R3.7).
@@ -254,6 +276,168 @@ struct cgf_spawn_options {
   int *pidfd;
 };
 
+/**
+ * A control file of a subsystem (cgf_subsystem_register): "max" of the
+ * subsystem "members" is read and written as "members.max".
+ *
+ * Of an array, every element has the same size. Later versions may add members
+ * at the end, with zero for what was before.
+ */
+struct cgf_control_file {
+  /**
+   * sizeof(struct cgf_control_file)
+   */
+  size_t size;
+  /**
+   * What follows the subsystem's name and the dot: at most 64 printable ASCII
+   * characters without a slash.
+   */
+  const char *name;
+  /**
+   * Puts the file's text, UTF-8, lines that each end in a newline, into "buf",
+   * as much as "cap" allows, and returns the whole length in bytes, as
+   * snprintf(3) does; or -errno. A NUL is not needed. It is called again with
+   * more room if the length is not below "cap". At most 16 MiB (-EFBIG). NULL:
+   * the file can only be written (-EACCES).
+   */
+  ssize_t (*read)(void *state, const struct cgf_group *g, char *buf, size_t cap);
+  /**
+   * Does what the text says, which comes without the newline at its end and
+   * has at most 4096 bytes; returns 0 or -errno. NULL: the file can only be
+   * read (-EACCES).
+   */
+  int (*write)(void *state, struct cgf_group *g, const char *text);
+  /**
+   * CGF_FILE_ROOT.
+   */
+  uint64_t flags;
+};
+
+/**
+ * Something that is bound to hierarchies and called about their groups (R1.6),
+ * for cgf_subsystem_register. Every function may be NULL: then it does nothing
+ * and agrees. Later versions may add functions at the end:
+ *
+ *     struct cgf_subsystem members = { .size = sizeof(members), .name = "members" };
+ *
+ * Callbacks run in the process that does something with a group, as part of it,
+ * and in its thread; so what every process must agree on belongs on the group
+ * (cgf_attribute_set) and not in "state". Only fork and exit, which the kernel
+ * alone sees, come afterwards and from a monitor. No lock of the library is
+ * held: a callback may call back into it. It may run in several threads at once,
+ * so two attaches that are each allowed may together be one too many: whoever
+ * must not let that happen counts for itself in can_attach and takes it back in
+ * cancel_attach. Handles that a callback is given are borrowed: good until it
+ * returns, and not to be freed. It must return: no exception, longjmp or
+ * pthread_exit may leave it.
+ *
+ * A callback returns 0, or -errno, which becomes the result of the operation. A
+ * positive number, or one below -4095, is an error of the callback's own:
+ * -EINVAL, with a message that says so.
+ *
+ * Somebody who comes into a group is announced in this order (R2.2), to the
+ * subsystems by name in each line:
+ *
+ *     can_attach, then can_attach_task for each thread
+ *     pre_attach
+ *     the move
+ *     attach_task for each thread, then attach
+ *
+ * An error of any of them takes all of it back, and cancel_attach goes to those
+ * whose can_attach had agreed, last first.
+ */
+struct cgf_subsystem {
+  /**
+   * sizeof(struct cgf_subsystem)
+   */
+  size_t size;
+  /**
+   * What it is called in options and before the names of its control files:
+   * lower-case letters, digits and '_', a letter first, 32 at most.
+   */
+  const char *name;
+  /**
+   * The controllers of control groups that it works by, "pids,cpuset", or
+   * NULL: the hierarchy spans the kernel trees that have them, where there are
+   * any (cgf_controller_fd).
+   */
+  const char *controllers;
+  /**
+   * What every callback gets first.
+   */
+  void *state;
+  /**
+   * Called once, when it is not registered any more and the last handle is
+   * freed that this process has on a hierarchy bound to it.
+   */
+  void (*free)(void *state);
+  /**
+   * Its control files. May be NULL if "nfiles" is 0.
+   */
+  const struct cgf_control_file *files;
+  /**
+   * How many "files" there are.
+   */
+  size_t nfiles;
+  /**
+   * A group was made. After an error it is gone again.
+   */
+  int (*create)(void *state, struct cgf_group *g);
+  /**
+   * A group was removed, or its making failed later: the handle gives -ENODEV,
+   * but still tells its path.
+   */
+  int (*destroy)(void *state, struct cgf_group *g);
+  /**
+   * A group was made as a copy of its parent (cgf_group_clone). Attributes
+   * have been copied; this is for what is kept elsewhere.
+   */
+  int (*post_clone)(void *state, struct cgf_group *g, struct cgf_group *parent);
+  /**
+   * A process is to come. An error refuses it. May take its time.
+   */
+  int (*can_attach)(void *state, const struct cgf_attachment *a);
+  /**
+   * One of its threads is to come; 0 for that of a program to be started.
+   */
+  int (*can_attach_task)(void *state, const struct cgf_attachment *a, pid_t tid);
+  /**
+   * It does not come, though can_attach had agreed. The result is ignored.
+   */
+  int (*cancel_attach)(void *state, const struct cgf_attachment *a);
+  /**
+   * All have agreed; the move comes next. An error still refuses it.
+   */
+  int (*pre_attach)(void *state, const struct cgf_attachment *a);
+  /**
+   * One of its threads has come. An error takes the whole process back.
+   */
+  int (*attach_task)(void *state, const struct cgf_attachment *a, pid_t tid);
+  /**
+   * The process has come. An error takes it back. May take its time.
+   */
+  int (*attach)(void *state, const struct cgf_attachment *a);
+  /**
+   * A member made a child, in the same group. From a monitor, afterwards: the
+   * child may have gone already.
+   */
+  int (*fork)(void *state, struct cgf_group *g, pid_t parent, pid_t child);
+  /**
+   * A member ended. From a monitor, afterwards.
+   */
+  int (*exit)(void *state, struct cgf_group *g, pid_t pid);
+  /**
+   * A hierarchy that it is bound to was opened by this process. An error is
+   * the opener's.
+   */
+  int (*mount)(void *state, struct cgf_hierarchy *h);
+  /**
+   * A hierarchy that it is bound to was ended by this process: the handle
+   * gives -ENODEV.
+   */
+  int (*unmount)(void *state, struct cgf_hierarchy *h);
+};
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -307,8 +491,9 @@ void cgf_error_free(struct cgf_error *e);
  *
  * "options" is a string as mount(8) takes it, "" for the defaults:
  *
- *     freezer, signal            subsystems to bind; none named: those that
- *                                the hierarchy has, or all
+ *     freezer, signal, ...       subsystems to bind, registered ones too
+ *                                (cgf_subsystem_register); none named: those
+ *                                that the hierarchy has, or these two
  *     backend=auto|cgroup2|cgroup1|embedded
  *                                who carries the groups; auto takes the first
  *                                for which a trial works (cgf_doctor), which
@@ -331,6 +516,11 @@ void cgf_error_free(struct cgf_error *e);
  *              subsystem is bound to another hierarchy of the same system
  *     -ENODEV  the chosen backend is not there
  *     -EACCES  not permitted; the message names the directory
+ *     others   what the mount of a subsystem gives (cgf_subsystem)
+ *
+ * A hierarchy that is bound to a subsystem which only another program has
+ * registered can be looked at, frozen, killed and removed; what that subsystem
+ * has a say in (create, attach, spawn) gives -ENOENT.
  */
 int cgf_hierarchy_open(const char *name,
                        const char *options,
@@ -413,7 +603,10 @@ void cgf_hierarchy_free(struct cgf_hierarchy *h);
  *     -ENAMETOOLONG  a name of more than 255 bytes, a path of more than 4095
  *     -EACCES        not permitted
  *     -ENODEV        the hierarchy has ended
+ *     -ENOENT        the hierarchy is bound to a subsystem that is not
+ *                    registered here
  *     -ECHILD        in a forked child
+ *     others         what the create of a subsystem gives (cgf_subsystem)
  *
  * After a failure nothing is left of what the call made.
  */
@@ -421,6 +614,26 @@ int cgf_group_create(struct cgf_hierarchy *h,
                      const char *path,
                      struct cgf_group **out,
                      struct cgf_error **err);
+
+/**
+ * Makes a group below the one that a process is in, with that group's settings,
+ * and moves the process into it as its first member (R1.5); 0 is the caller.
+ * Settings are the attributes of its subsystems (cgf_attribute_set) and
+ * "notify_on_release" and "auto_delete". "name" is one component.
+ *
+ * Returns 0, and a handle in "out" to be freed with cgf_group_free; or
+ *
+ *     -ESRCH  no such process; with root=, one outside of that directory
+ *     others  as cgf_group_create and cgf_attach, and what the post_clone of a
+ *             subsystem gives
+ *
+ * After a failure the process is where it was, and the group is gone.
+ */
+int cgf_group_clone(struct cgf_hierarchy *h,
+                    pid_t pid,
+                    const char *name,
+                    struct cgf_group **out,
+                    struct cgf_error **err);
 
 /**
  * Opens a group that exists; "/" is the root group.
@@ -460,8 +673,8 @@ int cgf_group_of(struct cgf_hierarchy *h,
  * Returns 0, or
  *
  *     -EBUSY   it has processes or groups below that the flags do not cover;
- *              or not all were gone in time (cgf_error_blockers); or it is
- *              the root group
+ *              or somebody has a reference on it (cgf_reference); or not all
+ *              were gone in time (cgf_error_blockers); or it is the root group
  *     -EINVAL  unknown flags
  *     -ENODEV  it was removed before
  *     -EACCES  not permitted
@@ -525,6 +738,18 @@ ssize_t cgf_group_list(const struct cgf_group *g, char *buf, size_t cap, struct 
 int cgf_group_fd(const struct cgf_group *g, struct cgf_error **err);
 
 /**
+ * A new descriptor for the group's directory in the kernel tree that has a
+ * controller, "pids" for one. O_PATH and O_CLOEXEC; the caller closes it.
+ *
+ * Returns the descriptor, or
+ *
+ *     -ENODEV  no tree of this hierarchy has it, or the group was removed
+ *     -EMFILE, -ENFILE  no descriptor is left
+ *     -ECHILD  in a forked child
+ */
+int cgf_controller_fd(const struct cgf_group *g, const char *controller, struct cgf_error **err);
+
+/**
  * Lists the processes of this very group (not of those below), sorted, each
  * once, as seen in the caller's pid namespace (R1.9). Copies the first "cap" of
  * them and returns how many there are. "buf" may be NULL if "cap" is 0.
@@ -547,6 +772,62 @@ ssize_t cgf_tasks(const struct cgf_group *g, pid_t *buf, size_t cap, struct cgf_
 void cgf_group_free(struct cgf_group *g);
 
 /**
+ * Copies what a subsystem has noted on a group under "name", "SUBSYSTEM.key",
+ * and returns its whole length in bytes. As much as "cap" allows is copied; a
+ * NUL follows if there is room, that is if the length is below "cap". "buf" may
+ * be NULL if "cap" is 0.
+ *
+ *     -ENODATA  nothing is noted
+ *     -EINVAL   NULL, or not of a subsystem that the hierarchy is bound to
+ *     -ENODEV   the group was removed
+ *     -ECHILD   in a forked child
+ */
+ssize_t cgf_attribute_get(const struct cgf_group *g,
+                          const char *name,
+                          char *buf,
+                          size_t cap,
+                          struct cgf_error **err);
+
+/**
+ * Notes something on a group, under "SUBSYSTEM.key", where every process sees it
+ * and with which it goes. NULL for "value" takes the note away, whether there is
+ * one or not. A copy of the group (cgf_group_clone) has the same notes.
+ *
+ * Returns 0, or
+ *
+ *     -EINVAL  not of a subsystem that the hierarchy is bound to; not UTF-8
+ *     -E2BIG   a value of more than 4096 bytes
+ *     -ENOSPC  the kernel keeps no more: 128 notes and 128 KiB a group
+ *     -EACCES  nothing may be noted on this group
+ *     -ENODEV  the group was removed
+ *     -ECHILD  in a forked child
+ */
+int cgf_attribute_set(struct cgf_group *g,
+                      const char *name,
+                      const char *value,
+                      struct cgf_error **err);
+
+/**
+ * Keeps a group from being removed through this library: -EBUSY for whoever
+ * tries. (A bare rmdir(2) of the kernel's knows nothing of it.)
+ *
+ * Returns 0, and in "out" the reference, to be freed with cgf_reference_free; or
+ *
+ *     -ENODEV     the group was removed, or is being
+ *     -ETIMEDOUT  somebody is about to remove it and does not get on with it,
+ *                 within the hierarchy's deadline
+ *     -EACCES     not permitted
+ *     -ECHILD     in a forked child
+ */
+int cgf_reference(struct cgf_group *g, struct cgf_reference **out, struct cgf_error **err);
+
+/**
+ * Gives a reference back and frees it. In a forked child it only frees: the
+ * reference is the parent's. NULL is allowed.
+ */
+void cgf_reference_free(struct cgf_reference *r);
+
+/**
  * Moves a process with all its threads into a group; 0 is the caller (R2.1).
  * Its children stay where they are; those it makes later are born in the group.
  *
@@ -560,7 +841,11 @@ void cgf_group_free(struct cgf_group *g);
  *     -EINVAL  a negative number, or a kernel thread
  *     -ECANCELED  somebody moved it on at once
  *     -ENODEV  the group was removed
+ *     -ENOENT  the hierarchy is bound to a subsystem that is not registered
+ *              here
  *     -ECHILD  in a forked child
+ *     others   a subsystem refused, or could not follow (cgf_subsystem); the
+ *              process is where it was
  */
 int cgf_attach(struct cgf_group *g, pid_t pid, struct cgf_error **err);
 
@@ -778,6 +1063,97 @@ ssize_t cgf_read(const struct cgf_group *g,
  *     others as the function that does the same; nothing is half-done
  */
 int cgf_write(struct cgf_group *g, const char *file, const char *text, struct cgf_error **err);
+
+/**
+ * Lists the control files that a group has, sorted: their names, each followed
+ * by a newline. Returns the whole length in bytes; as much as "cap" allows is
+ * copied, with a NUL after it if the length is below "cap". "buf" may be NULL if
+ * "cap" is 0.
+ *
+ *     -EINVAL  NULL
+ *     -ECHILD  in a forked child
+ */
+ssize_t cgf_control_files(const struct cgf_group *g, char *buf, size_t cap, struct cgf_error **err);
+
+/**
+ * The group that it comes into. Borrowed: good while the callback runs, and not
+ * to be freed. NULL for NULL.
+ */
+struct cgf_group *cgf_attachment_group(const struct cgf_attachment *a);
+
+/**
+ * The process; 0 if this is a program that is to be started and has none yet.
+ *
+ *     -EINVAL  NULL
+ */
+pid_t cgf_attachment_pid(const struct cgf_attachment *a);
+
+/**
+ * Copies the path of the group where it is, or after the move was, and returns
+ * its whole length in bytes, as cgf_group_path does; 0 if that is outside of the
+ * hierarchy, or nowhere yet.
+ *
+ *     -EINVAL  NULL
+ */
+ssize_t cgf_attachment_from(const struct cgf_attachment *a, char *buf, size_t cap);
+
+/**
+ * Copies the numbers of the threads that come, the first "cap" of them, and
+ * returns how many there are: all of the process, or the one of cgf_attach_task.
+ * A program that is to be started counts as one, with the number 0. "buf" may
+ * be NULL if "cap" is 0.
+ *
+ *     -EINVAL  NULL
+ */
+ssize_t cgf_attachment_threads(const struct cgf_attachment *a, pid_t *buf, size_t cap);
+
+/**
+ * 1 if this is a program that is to be started in the group, else 0. When it
+ * has come (attach_task, attach), it is a process like any other: 0.
+ *
+ *     -EINVAL  NULL
+ */
+int cgf_attachment_is_birth(const struct cgf_attachment *a);
+
+/**
+ * 1 if it may come into a FROZEN group too, and freeze there
+ * (CGF_ATTACH_FROZEN), else 0.
+ *
+ *     -EINVAL  NULL
+ */
+int cgf_attachment_may_freeze(const struct cgf_attachment *a);
+
+/**
+ * Makes a subsystem known to this process, so that hierarchies can be opened
+ * with its name among the options. The structure and what it points to are
+ * copied, "state" excepted, which the library has from now on and gives back by
+ * "free". Children forked later have a copy of all of it.
+ *
+ * Returns 0, or, with "state" still the caller's,
+ *
+ *     -EEXIST  there is one of that name
+ *     -EINVAL  no name for a subsystem; a list of controllers with an empty
+ *              name; unknown flags of a file; files of different sizes; a size
+ *              that no version had
+ *     -E2BIG   the structure, or a file, is larger than this library knows, and
+ *              what it does not know is not zero
+ *     -ECHILD  in a child that was forked while another thread was at it
+ *
+ * The names of files are looked at when a hierarchy is opened (-EINVAL).
+ */
+int cgf_subsystem_register(const struct cgf_subsystem *s, struct cgf_error **err);
+
+/**
+ * Makes a subsystem unknown again. Hierarchies that this process has opened
+ * with it keep it until their handles, and those of their groups, are freed.
+ *
+ * Returns 0, or
+ *
+ *     -ENOENT  none was registered by that name
+ *     -EINVAL  NULL
+ *     -ECHILD  as cgf_subsystem_register
+ */
+int cgf_subsystem_unregister(const char *name, struct cgf_error **err);
 
 /**
  * Tries every backend, and says for each, one line and in the order in which

@@ -13,7 +13,7 @@ use crate::path::OWN_PREFIX;
 use crate::sys::{Errno, dir::write_once};
 
 /// The longest value, in bytes.
-pub(crate) const LONGEST: usize = 4096;
+pub(crate) const LONGEST: usize = 1024;
 
 /// The value of an attribute, `None` if it is not set.
 pub(crate) fn get(group: &Node, name: &str) -> Result<Option<String>> {

@@ -306,7 +306,7 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// E2BIG: more than 4096 bytes. ENOSPC: the kernel keeps no more (128
+    /// E2BIG: more than 1024 bytes. ENOSPC: the kernel keeps no more (128
     /// attributes and 128 KiB a group). EACCES: nothing may be noted on it. Else
     /// as [`attribute`](Group::attribute).
     pub fn set_attribute(&self, name: &str, value: &str) -> Result<()> {
@@ -410,10 +410,14 @@ impl Group {
                     let why = format!("group {} was made below {self} meanwhile", child.path);
                     return Err(Error::new(libc::EBUSY, why));
                 }
-                Group::from_node(&self.hierarchy, Arc::new(child)).remove_below(self, recursive, wait)?;
+                match Group::from_node(&self.hierarchy, Arc::new(child)).remove_below(self, recursive, wait) {
+                    // Somebody else was quicker.
+                    Err(error) if error.is(libc::ENODEV) => {}
+                    other => other?,
+                }
             }
-            let removed = reference::excluding(backend, &self.node, wait, || backend.remove(&parent.node, &self.node))?;
-            match removed {
+            let remove = || backend.remove(&parent.node, &self.node);
+            match reference::excluding(backend, &self.node, wait, remove)? {
                 Ok(()) => return self.hierarchy.tell_all("destroy", |subsystem| subsystem.destroy(self)),
                 Err(Errno::NOENT) => return Ok(()),
                 // The last ones to leave are still on their way out, or a group

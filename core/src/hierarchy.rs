@@ -10,13 +10,14 @@ use crate::attribute;
 use crate::backend::embedded::{Embedded, private};
 use crate::backend::{Backend, BackendKind, Node, cgroup1::Cgroup1, cgroup2::Cgroup2, tree};
 use crate::control_file::ControlFiles;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Wait};
 use crate::doctor;
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::options::Options;
 use crate::path::GroupPath;
 use crate::place::{check_hierarchy_name, place};
+use crate::reference;
 use crate::subsystem::{self, Subsystem};
 use crate::sys::{Errno, dir::Dir, fork::Origin};
 use crate::system::System;
@@ -203,7 +204,8 @@ impl Hierarchy {
     ///
     /// # Errors
     ///
-    /// EBUSY: it has groups, or processes in its root. ENODEV: it has ended
+    /// EBUSY: it has groups, or processes in its root, or somebody holds a
+    /// reference on that. ENODEV: it has ended
     /// already. ECHILD: in a forked child.
     pub fn unmount(&self) -> Result<()> {
         let backend = self.backend()?;
@@ -220,7 +222,8 @@ impl Hierarchy {
         if backend.is_populated(root)? {
             return Err(busy());
         }
-        match remove_root(backend, &self.0.directory, root)? {
+        let mut wait = Wait::until(self.deadline());
+        match reference::excluding(backend, root, &mut wait, || remove_root(backend, &self.0.directory, root))?? {
             Ok(()) => {}
             Err(Errno::BUSY) => return Err(busy()),
             Err(Errno::NOTEMPTY) => {

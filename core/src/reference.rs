@@ -83,17 +83,16 @@ impl Drop for Reference {
 
 /// Does the removal of a group while nobody can take a reference on it.
 ///
-/// EBUSY: somebody has one. The inner result is the removal's.
+/// EBUSY: somebody has one. ENODEV: it was removed already.
 pub(crate) fn excluding<T>(
     backend: &dyn Backend,
     group: &Node,
     wait: &mut Wait<'_>,
-    remove: impl FnOnce() -> sys::Result<T>,
-) -> Result<sys::Result<T>> {
+    remove: impl FnOnce() -> T,
+) -> Result<T> {
     let failed = |errno| group.failed(errno, "locking the freeze file");
     let file = match group.dir.open_file(backend.freeze_file(), OFlags::RDWR) {
         Ok(file) => file,
-        Err(Errno::NOENT | Errno::NODEV) => return Ok(Err(Errno::NOENT)),
         // Somebody else's file in a directory of ours: nobody who may not open
         // it has a reference, and others cannot be asked.
         Err(Errno::ACCESS | Errno::PERM) => return Ok(remove()),

@@ -47,7 +47,7 @@ pub(crate) unsafe fn os_str<'a>(pointer: *const c_char, name: &str) -> Result<&'
 /// # Safety
 ///
 /// As [`bytes`].
-pub(crate) unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Result<&'a str> {
+pub(crate) unsafe fn utf8<'a>(pointer: *const c_char, name: &str) -> Result<&'a str> {
     // SAFETY: the same promise.
     let bytes = unsafe { bytes(pointer, name) }?;
     std::str::from_utf8(bytes).map_err(|_| Failure::invalid(format!("{name} is not UTF-8")))

@@ -27,7 +27,11 @@ pub const CGF_ATTACH_FROZEN: u64 = 1;
 ///     -EINVAL  a negative number, or a kernel thread
 ///     -ECANCELED  somebody moved it on at once
 ///     -ENODEV  the group was removed
+///     -ENOENT  the hierarchy is bound to a subsystem that is not registered
+///              here
 ///     -ECHILD  in a forked child
+///     others   a subsystem refused, or could not follow (cgf_subsystem); the
+///              process is where it was
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cgf_attach(g: *mut cgf_group, pid: pid_t, err: *mut *mut cgf_error) -> c_int {
     // SAFETY: pointers are NULL or as the header asks, for the whole call.

@@ -33,7 +33,10 @@ pub const CGF_REMOVE_RECURSIVE: u64 = 2;
 ///     -ENAMETOOLONG  a name of more than 255 bytes, a path of more than 4095
 ///     -EACCES        not permitted
 ///     -ENODEV        the hierarchy has ended
+///     -ENOENT        the hierarchy is bound to a subsystem that is not
+///                    registered here
 ///     -ECHILD        in a forked child
+///     others         what the create of a subsystem gives (cgf_subsystem)
 ///
 /// After a failure nothing is left of what the call made.
 #[unsafe(no_mangle)]
@@ -48,6 +51,36 @@ pub unsafe extern "C" fn cgf_group_create(
         guard(err, || {
             let (hierarchy, path, out) = (object(h, "h")?, bytes(path, "path")?, Out::new(out, "out")?);
             out.put_new(cgf_group(hierarchy.0.create(path)?));
+            Ok(0)
+        })
+    }
+}
+
+/// Makes a group below the one that a process is in, with that group's settings,
+/// and moves the process into it as its first member (R1.5); 0 is the caller.
+/// Settings are the attributes of its subsystems (cgf_attribute_set) and
+/// "notify_on_release" and "auto_delete". "name" is one component.
+///
+/// Returns 0, and a handle in "out" to be freed with cgf_group_free; or
+///
+///     -ESRCH  no such process; with root=, one outside of that directory
+///     others  as cgf_group_create and cgf_attach, and what the post_clone of a
+///             subsystem gives
+///
+/// After a failure the process is where it was, and the group is gone.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cgf_group_clone(
+    h: *mut cgf_hierarchy,
+    pid: pid_t,
+    name: *const c_char,
+    out: *mut *mut cgf_group,
+    err: *mut *mut cgf_error,
+) -> c_int {
+    // SAFETY: pointers are NULL or as the header asks, for the whole call.
+    unsafe {
+        guard(err, || {
+            let (hierarchy, name, out) = (object(h, "h")?, os_str(name, "name")?, Out::new(out, "out")?);
+            out.put_new(cgf_group(hierarchy.0.clone_group(pid, name)?));
             Ok(0)
         })
     }
@@ -110,8 +143,8 @@ pub unsafe extern "C" fn cgf_group_of(
 /// Returns 0, or
 ///
 ///     -EBUSY   it has processes or groups below that the flags do not cover;
-///              or not all were gone in time (cgf_error_blockers); or it is
-///              the root group
+///              or somebody has a reference on it (cgf_reference); or not all
+///              were gone in time (cgf_error_blockers); or it is the root group
 ///     -EINVAL  unknown flags
 ///     -ENODEV  it was removed before
 ///     -EACCES  not permitted
@@ -228,6 +261,30 @@ pub unsafe extern "C" fn cgf_group_fd(g: *const cgf_group, err: *mut *mut cgf_er
     unsafe { guard(err, || Ok(object(g, "g")?.0.directory_fd()?.into_raw_fd())) }
 }
 
+/// A new descriptor for the group's directory in the kernel tree that has a
+/// controller, "pids" for one. O_PATH and O_CLOEXEC; the caller closes it.
+///
+/// Returns the descriptor, or
+///
+///     -ENODEV  no tree of this hierarchy has it, or the group was removed
+///     -EMFILE, -ENFILE  no descriptor is left
+///     -ECHILD  in a forked child
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cgf_controller_fd(
+    g: *const cgf_group,
+    controller: *const c_char,
+    err: *mut *mut cgf_error,
+) -> c_int {
+    // SAFETY: pointers are NULL or as the header asks, for the whole call.
+    unsafe {
+        guard(err, || {
+            // What is no text is the name of no controller.
+            let (group, controller) = (object(g, "g")?, bytes(controller, "controller")?);
+            Ok(group.0.controller_fd(&String::from_utf8_lossy(controller))?.into_raw_fd())
+        })
+    }
+}
+
 /// Lists the processes of this very group (not of those below), sorted, each
 /// once, as seen in the caller's pid namespace (R1.9). Copies the first "cap" of
 /// them and returns how many there are. "buf" may be NULL if "cap" is 0.
@@ -277,6 +334,6 @@ pub unsafe extern "C" fn cgf_group_free(g: *mut cgf_group) {
 }
 
 /// The bytes of a path, from the root; the core shows it escaped.
-fn absolute(path: &GroupPath) -> Vec<u8> {
+pub(crate) fn absolute(path: &GroupPath) -> Vec<u8> {
     [b"/", path.as_bytes()].concat()
 }

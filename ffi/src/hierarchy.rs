@@ -17,8 +17,9 @@ pub struct cgf_hierarchy(pub(crate) Hierarchy);
 ///
 /// "options" is a string as mount(8) takes it, "" for the defaults:
 ///
-///     freezer, signal            subsystems to bind; none named: those that
-///                                the hierarchy has, or all
+///     freezer, signal, ...       subsystems to bind, registered ones too
+///                                (cgf_subsystem_register); none named: those
+///                                that the hierarchy has, or these two
 ///     backend=auto|cgroup2|cgroup1|embedded
 ///                                who carries the groups; auto takes the first
 ///                                for which a trial works (cgf_doctor), which
@@ -41,6 +42,11 @@ pub struct cgf_hierarchy(pub(crate) Hierarchy);
 ///              subsystem is bound to another hierarchy of the same system
 ///     -ENODEV  the chosen backend is not there
 ///     -EACCES  not permitted; the message names the directory
+///     others   what the mount of a subsystem gives (cgf_subsystem)
+///
+/// A hierarchy that is bound to a subsystem which only another program has
+/// registered can be looked at, frozen, killed and removed; what that subsystem
+/// has a say in (create, attach, spawn) gives -ENOENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cgf_hierarchy_open(
     name: *const c_char,

@@ -3,8 +3,10 @@
 
 use std::mem::offset_of;
 
+use crate::control_file::cgf_control_file;
 use crate::error::cgf_blocker;
 use crate::spawn::{cgf_spawn_fd, cgf_spawn_options};
+use crate::subsystem::cgf_subsystem;
 
 /// Each member begins where the one before ends, and the last one ends the
 /// structure: there is no padding, whose bytes nobody would have set.
@@ -33,6 +35,13 @@ fn structures_have_no_padding() {
     check_no_padding("cgf_spawn_options", size_of::<cgf_spawn_options>(), &members);
     let members = members!(cgf_spawn_fd: from: i32, to: i32);
     check_no_padding("cgf_spawn_fd", size_of::<cgf_spawn_fd>(), &members);
+    let members = members!(cgf_control_file: size: usize, name: usize, read: usize, write: usize, flags: u64);
+    check_no_padding("cgf_control_file", size_of::<cgf_control_file>(), &members);
+    let members = members!(cgf_subsystem: size: usize, name: usize, controllers: usize, state: usize, free: usize,
+        files: usize, nfiles: usize, create: usize, destroy: usize, post_clone: usize, can_attach: usize,
+        can_attach_task: usize, cancel_attach: usize, pre_attach: usize, attach_task: usize, attach: usize,
+        fork: usize, exit: usize, mount: usize, unmount: usize);
+    check_no_padding("cgf_subsystem", size_of::<cgf_subsystem>(), &members);
 }
 
 #[cfg(target_pointer_width = "64")]
@@ -41,4 +50,6 @@ fn sizes_are_the_published_ones() {
     assert_eq!(size_of::<cgf_blocker>(), 104);
     assert_eq!(size_of::<cgf_spawn_options>(), 56);
     assert_eq!(size_of::<cgf_spawn_fd>(), 8);
+    assert_eq!(size_of::<cgf_control_file>(), 40);
+    assert_eq!(size_of::<cgf_subsystem>(), 160);
 }

@@ -13,6 +13,7 @@
 #![allow(non_camel_case_types, reason = "the names are those that C programs see")]
 
 mod arguments;
+mod callback;
 mod guard;
 
 mod version;
@@ -22,6 +23,10 @@ mod error;
 mod hierarchy;
 
 mod group;
+
+mod attribute;
+
+mod reference;
 
 mod attach;
 
@@ -34,6 +39,10 @@ mod hold;
 mod signal;
 
 mod control_file;
+
+mod attachment;
+
+mod subsystem;
 
 mod doctor;
 
@@ -48,4 +57,6 @@ const _: () = {
     may_be_shared::<group::cgf_group>();
     may_be_shared::<hierarchy::cgf_hierarchy>();
     may_be_shared::<hold::cgf_hold>();
+    may_be_shared::<reference::cgf_reference>();
+    may_be_shared::<attachment::cgf_attachment<'_>>();
 };

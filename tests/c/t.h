@@ -166,11 +166,12 @@ static T_UNUSED struct cgf_hierarchy *t_open(const char *more_options)
 	return h;
 }
 
-static T_UNUSED void t_begin(const char *program)
+/* With more options for the hierarchy, as ",freezer,signal,members". */
+static T_UNUSED void t_begin(const char *program, const char *more_options)
 {
 	const char *demand = getenv("CGF_DEMAND"), *seconds = getenv("CGF_SECONDS");
 	const char *slash = strrchr(program, '/');
-	char options[64];
+	char options[256];
 
 	t_pid = getpid();
 	/* A container's pid 1 need not reap our orphans. */
@@ -179,7 +180,7 @@ static T_UNUSED void t_begin(const char *program)
 	alarm(seconds ? (unsigned)atoi(seconds) : 50);
 	t_fds = t_open_fds();
 	snprintf(t_name, sizeof(t_name), "c-%.32s-%d", slash ? slash + 1 : program, (int)t_pid);
-	snprintf(options, sizeof(options), "backend=%s", t_backend());
+	snprintf(options, sizeof(options), "backend=%s%s", t_backend(), more_options);
 	if (cgf_hierarchy_open(t_name, options, &t_h, &err) < 0) {
 		/* An old valgrind lacks a system call that the kernel has. */
 		int missing = !(demand && !strcmp(demand, "1")) || cgf_error_errno(err) == ENOSYS;
@@ -190,7 +191,8 @@ static T_UNUSED void t_begin(const char *program)
 	atexit(t_clean);
 }
 
-#define T_BEGIN() t_begin(argv[0])
+#define T_BEGIN() t_begin(argv[0], "")
+#define T_BEGIN_WITH(more_options) t_begin(argv[0], more_options)
 #define T_END() (t_end(__FILE__, __LINE__), 0)
 
 /* All groups are removed, all handles freed: then nothing is left. */
@@ -260,6 +262,38 @@ static T_UNUSED int t_wait(pid_t pid)
 
 	CHECK(waitpid(pid, &status, 0) == pid);
 	return status;
+}
+
+/* A process that waits for nothing, outside of every group; it ends with us. */
+static T_UNUSED pid_t t_outside(void)
+{
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	return pid;
+}
+
+static T_UNUSED void t_reap_killed(pid_t pid);
+
+static T_UNUSED void t_end_outside(pid_t pid)
+{
+	CHECK(!kill(pid, SIGKILL));
+	t_reap_killed(pid);
+}
+
+/* What a file says, whole. */
+static T_UNUSED void t_reads(struct cgf_group *group, const char *file, const char *expected)
+{
+	char text[4096];
+	long length = t_ok(cgf_read(group, file, text, sizeof(text), &err), file, __FILE__, __LINE__);
+
+	if (length != (long)strlen(expected) || strcmp(text, expected))
+		t_fail(__FILE__, __LINE__, "%s: not \"%s\" but \"%s\"", file, expected, text);
 }
 
 /* A forked part of the test, which may skip it. */

@@ -1,7 +1,7 @@
 //! Running cases: a new hierarchy, a new driver, the steps, and nothing left.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -68,6 +68,9 @@ struct Play {
     actors: HashMap<String, i32>,
     outside: Vec<Child>,
     server: Option<SilentServer>,
+    /// The state directory of the case's system, and the hierarchies in it.
+    system: Option<PathBuf>,
+    in_system: Vec<String>,
     last: Failure,
 }
 
@@ -88,6 +91,8 @@ impl Play {
             actors: HashMap::new(),
             outside: Vec::new(),
             server: None,
+            system: None,
+            in_system: Vec::new(),
             last: Failure::default(),
         })
     }
@@ -148,6 +153,17 @@ impl Play {
             "attach" | "attach_task" => {
                 let id = self.number(word(2))?;
                 self.driver.ask(&[word(0), word(1), &id, word(3)])
+            }
+            "clone" => {
+                let id = self.number(word(1))?;
+                self.driver.ask(&["clone", &id, word(2)])
+            }
+            "in_system" => {
+                let state = self.system()?.display().to_string();
+                let options = format!("{},backend={},state={state}", word(2), self.backend);
+                let name = format!("{}-{}", self.name, word(1));
+                self.in_system.push(name.clone());
+                self.driver.ask(&["try_hierarchy", &name, &options])
             }
             "where" => {
                 let pid = self.number(word(1))?;
@@ -382,8 +398,17 @@ impl Play {
         std::fs::write(directory.join(file), word).map_err(|error| format!("{file}: {error}"))
     }
 
-    fn directory(&self, group: &str) -> std::path::PathBuf {
+    fn directory(&self, group: &str) -> PathBuf {
         self.hierarchy.directory().join(group.trim_start_matches('/'))
+    }
+
+    fn system(&mut self) -> Result<&Path, String> {
+        if self.system.is_none() {
+            let directory = std::env::temp_dir().join(stage::unique("cgf-system"));
+            std::fs::create_dir(&directory).map_err(|error| format!("making {}: {error}", directory.display()))?;
+            self.system = Some(directory);
+        }
+        self.system.as_deref().ok_or_else(|| unreachable!("just made"))
     }
 
     fn actor(&self, name: &str) -> Result<i32, String> {
@@ -447,6 +472,18 @@ impl Play {
         if stage::exists(Path::new(self.hierarchy.directory())) {
             failures.push(format!("{} is still there", self.hierarchy.directory().display()));
         }
+        if let Some(state) = &self.system {
+            let options = Options::default().backend(self.backend).state(state);
+            for name in &self.in_system {
+                match Hierarchy::open_existing(name, &options).and_then(|hierarchy| hierarchy.unmount()) {
+                    Err(error) if error.errno() != libc::ENOENT => failures.push(format!("ending {name}: {error}")),
+                    _ => {}
+                }
+            }
+            if let Err(error) = std::fs::remove_dir_all(state) {
+                failures.push(format!("removing {}: {error}", state.display()));
+            }
+        }
         for (name, pid) in &self.actors {
             if let Err(why) = wait_for(&format!("actor {name} to be gone"), || stage::has_ended(*pid).then_some(())) {
                 failures.push(format!("{:?}: {why}", self.surface));
@@ -462,7 +499,7 @@ impl Play {
 }
 
 fn errno_name(errno: i32) -> String {
-    const NAMES: [(i32, &str); 22] = [
+    const NAMES: [(i32, &str); 23] = [
         (libc::EACCES, "EACCES"),
         (libc::EBADF, "EBADF"),
         (libc::EBUSY, "EBUSY"),
@@ -484,6 +521,7 @@ fn errno_name(errno: i32) -> String {
         (libc::ESRCH, "ESRCH"),
         (libc::ETIMEDOUT, "ETIMEDOUT"),
         (libc::EXDEV, "EXDEV"),
+        (libc::ENODATA, "ENODATA"),
         (-1, "broken"),
     ];
     NAMES.iter().find(|(number, _)| *number == errno).map_or(errno.to_string(), |(_, name)| (*name).to_owned())

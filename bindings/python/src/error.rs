@@ -10,7 +10,7 @@ use crate::facade;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Doing {
     Freezing,
-    /// Opening a hierarchy: ENODEV says that a backend is not there.
+    /// Looking for a backend or a controller: ENODEV says that it is not there.
     Opening,
     Else,
 }

@@ -27,3 +27,9 @@ pub fn process_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     CLASS.import(py, "cgf._process", "Process")
 }
+
+/// `cgf.Subsystem`.
+pub fn subsystem_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    CLASS.import(py, "cgf._subsystem", "Subsystem")
+}

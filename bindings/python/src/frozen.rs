@@ -6,7 +6,7 @@ use cgf::{FreezeOptions, Hold};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use crate::error::OrRaise;
+use crate::engine;
 use crate::group::Group;
 use crate::signals::freeze_heeding_them;
 use crate::timeout::Timeout;
@@ -60,7 +60,7 @@ impl Frozen {
         let Some(hold) = self.pop() else {
             return Err(PyRuntimeError::new_err("left without having been entered"));
         };
-        let given_back = py.detach(|| hold.give_back()).or_raise(py);
+        let given_back = engine::call(py, || hold.give_back());
         if let Err(failed) = &given_back
             && !exc_value.is_none()
         {

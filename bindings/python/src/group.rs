@@ -13,9 +13,12 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::error::{OrRaise, os_error};
+use crate::attributes::Attributes;
+use crate::engine;
+use crate::error::{Doing, OrRaise, os_error};
 use crate::facade;
 use crate::frozen::Frozen;
+use crate::reference::Reference;
 use crate::signals::freeze_heeding_them;
 use crate::text::{Text, group_path, quoted};
 use crate::timeout::Timeout;
@@ -47,15 +50,14 @@ struct Identity(u64, u64);
 impl Group {
     /// What the engine finds or makes, the interpreter released meanwhile.
     pub fn from_result(py: Python<'_>, find: impl FnOnce() -> cgf::Result<cgf::Group> + Send) -> PyResult<Group> {
-        let (group, directory) = py
-            .detach(|| {
-                let group = find()?;
-                let directory = group.directory_fd()?;
-                Ok((group, directory))
-            })
-            .or_raise(py)?;
+        Group::of(py, &engine::call(py, find)?)
+    }
+
+    /// A handle for Python. Of a group that was just removed, too.
+    pub fn of(py: Python<'_>, group: &cgf::Group) -> PyResult<Group> {
+        let directory = group.directory_fd().or_raise(py)?;
         let found = File::from(directory).metadata().map_err(|error| os_error(&error))?;
-        Ok(Group { group, identity: Identity(found.dev(), found.ino()) })
+        Ok(Group { group: group.clone(), identity: Identity(found.dev(), found.ino()) })
     }
 }
 
@@ -63,7 +65,7 @@ impl Group {
 impl Group {
     /// Its path within the hierarchy: "/web/1"; "/" for the root group.
     #[getter]
-    fn path(&self) -> OsString {
+    pub fn path(&self) -> OsString {
         group_path(self.group.path())
     }
 
@@ -77,7 +79,8 @@ impl Group {
     /// Raises `NotFound` (a FileNotFoundError), `NotPermitted` (a
     /// PermissionError), …: the program could not be executed, as from Popen.
     /// `GroupBusy`: the group is not THAWED, or was frozen meanwhile, so that the
-    /// program could not start within the hierarchy's deadline.
+    /// program could not start within the hierarchy's deadline. Any other: a
+    /// subsystem refused, or failed to follow; nothing is left of the child.
     #[pyo3(signature = (args, **kwargs))]
     fn spawn<'py>(
         slf: &Bound<'py, Group>,
@@ -119,7 +122,7 @@ impl Group {
         for (ours, number) in fds {
             spawn = spawn.fd(duplicate(ours)?, number);
         }
-        let child = py.detach(|| self.group.spawn(spawn)).or_raise(py)?;
+        let child = engine::call(py, || self.group.spawn(spawn))?;
         Ok(child.pid())
     }
 
@@ -130,10 +133,12 @@ impl Group {
     ///
     /// Raises `NoSuchProcess`. `GroupBusy`: the group is FROZEN, or cannot hold
     /// processes. `NotPermitted`: it is another user's, or we may not write to
-    /// the group. `GroupVanished`.
+    /// the group. `GroupVanished`. `NotFound`: a subsystem of the hierarchy is not
+    /// registered here. Any other: a subsystem refused, or failed to follow; the
+    /// process is where it was.
     #[pyo3(signature = (pid, *, frozen = false))]
     fn attach(&self, py: Python<'_>, pid: i32, frozen: bool) -> PyResult<()> {
-        py.detach(|| self.group.attach_with(pid, AttachOptions { frozen })).or_raise(py)
+        engine::call(py, || self.group.attach_with(pid, AttachOptions { frozen }))
     }
 
     /// Move one thread; 0 is the calling thread.
@@ -141,7 +146,7 @@ impl Group {
     /// Raises `CgfError` with EOPNOTSUPP where groups hold whole processes; the
     /// message says why. Else as `attach`.
     fn attach_task(&self, py: Python<'_>, tid: i32) -> PyResult<()> {
-        py.detach(|| self.group.attach_task(tid)).or_raise(py)
+        engine::call(py, || self.group.attach_task(tid))
     }
 
     /// Move the process that a pidfd (`os.pidfd_open`) stands for: it cannot be
@@ -151,23 +156,23 @@ impl Group {
     #[pyo3(signature = (fd, *, frozen = false))]
     fn attach_pidfd(&self, py: Python<'_>, fd: RawFd, frozen: bool) -> PyResult<()> {
         let pidfd = duplicate(fd)?;
-        py.detach(|| self.group.attach_pidfd(pidfd, AttachOptions { frozen })).or_raise(py)
+        engine::call(py, || self.group.attach_pidfd(pidfd, AttachOptions { frozen }))
     }
 
     /// The processes in this very group, sorted. Those of groups below are not
     /// among them, nor what our pid namespace does not show.
     fn procs(&self, py: Python<'_>) -> PyResult<Vec<i32>> {
-        py.detach(|| self.group.procs()).or_raise(py)
+        engine::call(py, || self.group.procs())
     }
 
     /// The threads in this very group, as `procs`.
     fn tasks(&self, py: Python<'_>) -> PyResult<Vec<i32>> {
-        py.detach(|| self.group.tasks()).or_raise(py)
+        engine::call(py, || self.group.tasks())
     }
 
     /// The paths of the groups below this one, parents before their children.
     fn groups(&self, py: Python<'_>) -> PyResult<Vec<OsString>> {
-        let paths = py.detach(|| self.group.groups()).or_raise(py)?;
+        let paths = engine::call(py, || self.group.groups())?;
         Ok(paths.iter().map(group_path).collect())
     }
 
@@ -204,7 +209,7 @@ impl Group {
     /// Raises `DeadlinePassed`: the kernel did not let go within the hierarchy's
     /// deadline. `GroupVanished`, `NotPermitted`.
     fn thaw(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.group.thaw()).or_raise(py)
+        engine::call(py, || self.group.thaw())
     }
 
     /// Keep the group frozen inside of a `with` statement.
@@ -227,7 +232,7 @@ impl Group {
     /// What the group's tasks really do now: a `State`.
     #[getter]
     fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        facade::state(py, py.detach(|| self.group.state()).or_raise(py)?)
+        facade::state(py, engine::call(py, || self.group.state())?)
     }
 
     /// Seconds that the group has been frozen or freezing in all, by itself or by
@@ -236,13 +241,13 @@ impl Group {
     /// Raises `CgfError` with EOPNOTSUPP: cgroup version 2 before Linux 6.18.
     #[getter]
     fn frozen_time(&self, py: Python<'_>) -> PyResult<f64> {
-        Ok(py.detach(|| self.group.frozen_time()).or_raise(py)?.as_secs_f64())
+        Ok(engine::call(py, || self.group.frozen_time())?.as_secs_f64())
     }
 
     /// Whether a process that is not dead is in the group or below.
     #[getter]
     fn populated(&self, py: Python<'_>) -> PyResult<bool> {
-        py.detach(|| self.group.is_populated()).or_raise(py)
+        engine::call(py, || self.group.is_populated())
     }
 
     /// Send a signal to every process of the group and below, to each once; 0
@@ -254,7 +259,7 @@ impl Group {
     /// `NotPermitted`, `GroupVanished`.
     #[pyo3(signature = (sig = libc::SIGKILL), text_signature = "($self, sig=9)")]
     fn kill(&self, py: Python<'_>, sig: i32) -> PyResult<()> {
-        py.detach(|| self.group.kill(sig)).or_raise(py)
+        engine::call(py, || self.group.kill(sig))
     }
 
     /// Remove the group, and return when it is gone.
@@ -264,11 +269,11 @@ impl Group {
     ///
     /// Raises `GroupBusy`: it has processes or groups that the options do not
     /// allow for, and nothing was done; or it could not be emptied within the
-    /// hierarchy's deadline, `.blockers` says by whom. The root group always.
-    /// `GroupVanished`: it was removed before. `NotPermitted`.
+    /// hierarchy's deadline, `.blockers` says by whom; or somebody holds a
+    /// `reference`. The root group always. `GroupVanished`: it was removed before. `NotPermitted`.
     #[pyo3(signature = (*, kill = false, recursive = false))]
     fn remove(&self, py: Python<'_>, kill: bool, recursive: bool) -> PyResult<()> {
-        py.detach(|| self.group.remove_with(RemoveOptions { kill, recursive })).or_raise(py)
+        engine::call(py, || self.group.remove_with(RemoveOptions { kill, recursive }))
     }
 
     /// Give the group another name in its parent, and return a handle with the
@@ -283,15 +288,46 @@ impl Group {
     /// A new descriptor for the group's directory (O_PATH, close-on-exec), for a
     /// runtime that calls clone3(CLONE_INTO_CGROUP) itself. The caller closes it.
     fn directory_fd(&self, py: Python<'_>) -> PyResult<RawFd> {
-        Ok(py.detach(|| self.group.directory_fd()).or_raise(py)?.into_raw_fd())
+        Ok(engine::call(py, || self.group.directory_fd())?.into_raw_fd())
+    }
+
+    /// A new descriptor (O_PATH, close-on-exec) for the group's directory in the
+    /// kernel tree that has a controller, "pids" for one. The caller closes it.
+    ///
+    /// Raises `CgfError` with ENODEV: no tree of this hierarchy has it (name it in
+    /// a subsystem's `controllers`), or the group was removed.
+    fn controller_fd(&self, py: Python<'_>, controller: &str) -> PyResult<RawFd> {
+        let fd = engine::call_while(Doing::Opening, py, || self.group.controller_fd(controller))?;
+        Ok(fd.into_raw_fd())
+    }
+
+    /// Keep the group from being removed through libcgf: `GroupBusy` for whoever
+    /// tries. (A bare rmdir(2) of the kernel's knows nothing of it.)
+    ///
+    /// Raises `GroupVanished`: it was removed, or is being. `DeadlinePassed`:
+    /// somebody is about to remove it and does not get on with it within the
+    /// hierarchy's deadline. `NotPermitted`.
+    fn reference(&self, py: Python<'_>) -> PyResult<Reference> {
+        Ok(Reference::from(engine::call(py, || self.group.reference())?))
+    }
+
+    /// What subsystems have noted on the group: `group.attributes["members.max"]`.
+    #[getter]
+    fn attributes(slf: Py<Group>) -> Attributes {
+        Attributes::from(slf)
+    }
+
+    /// The names of its control files, sorted.
+    fn control_files(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        engine::call(py, || self.group.control_files())
     }
 
     /// The text of a control file, whole: "FROZEN\n".
     ///
     /// Raises `NotFound`: no such file, or its subsystem is not bound.
-    /// `NotPermitted`: it can only be written.
+    /// `NotPermitted`: it can only be written. Else what its subsystem raises.
     fn read(&self, py: Python<'_>, file: &str) -> PyResult<String> {
-        py.detach(|| self.group.read(file)).or_raise(py)
+        engine::call(py, || self.group.read(file))
     }
 
     /// Write a control file, with or without a newline at the end.
@@ -300,7 +336,7 @@ impl Group {
     /// EINVAL: not what the file takes; with E2BIG: more than 4096 bytes. Else
     /// what the operation behind it raises.
     fn write(&self, py: Python<'_>, file: &str, text: &str) -> PyResult<()> {
-        py.detach(|| self.group.write(file, text)).or_raise(py)
+        engine::call(py, || self.group.write(file, text))
     }
 
     fn __getitem__(&self, py: Python<'_>, file: &str) -> PyResult<String> {

@@ -7,6 +7,7 @@ use cgf::{Options, StopMethod};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::engine;
 use crate::error::{Doing, OrRaise, os_error};
 use crate::group::Group;
 use crate::text::{Text, group_path, quoted};
@@ -19,8 +20,8 @@ use crate::timeout::Timeout;
 /// until this object goes.
 ///
 /// name: one path component. With `root`, a label.
-/// subsystems: what to bind, of "freezer" and "signal"; none named: those that
-///     the hierarchy has, or all.
+/// subsystems: what to bind, of "freezer", "signal" and what was registered; none
+///     named: those that the hierarchy has, or these two.
 /// backend: "cgroup2", "cgroup1", "embedded", or "auto": the first that works.
 /// root: open the groups at and below this existing directory instead.
 /// state: the directory of the system that the hierarchy belongs to; within one
@@ -33,13 +34,23 @@ use crate::timeout::Timeout;
 /// no directory `root`. `NotPermitted`: the message names the directory.
 /// `CgfError` with ENODEV: the backend is not there, the message says why; with
 /// EINVAL: a name that is none, a word that is none, or `root` is not of the
-/// chosen backend.
+/// chosen backend. What the `mount` of a subsystem raises.
+///
+/// A hierarchy that is bound to a subsystem which only another program has
+/// registered can be looked at, frozen, killed and removed; `create`, `attach`,
+/// `clone` and `spawn` raise `NotFound`.
 ///
 /// May be used from several threads. In a forked child a handle from before the
 /// fork raises `ForkedHandle`: open it again there.
 #[pyclass(frozen, module = "cgf")]
 pub struct Hierarchy {
     hierarchy: cgf::Hierarchy,
+}
+
+impl From<cgf::Hierarchy> for Hierarchy {
+    fn from(hierarchy: cgf::Hierarchy) -> Hierarchy {
+        Hierarchy { hierarchy }
+    }
 }
 
 #[pymethods]
@@ -71,8 +82,7 @@ impl Hierarchy {
             options = options.state(absolute(state)?);
         }
         let name = name.into_os_string();
-        let hierarchy = py.detach(|| cgf::Hierarchy::open(name, &options));
-        Ok(Hierarchy { hierarchy: hierarchy.or_raise_while(Doing::Opening, py)? })
+        opened(py, || cgf::Hierarchy::open(name, &options))
     }
 
     /// Open the groups at and below an existing directory, whoever made it: a
@@ -96,8 +106,7 @@ impl Hierarchy {
     ) -> PyResult<Hierarchy> {
         let options = options(py, &subsystems, backend, deadline, stop)?;
         let path = absolute(path)?;
-        let hierarchy = py.detach(|| cgf::Hierarchy::adopt(path, &options));
-        Ok(Hierarchy { hierarchy: hierarchy.or_raise_while(Doing::Opening, py)? })
+        opened(py, || cgf::Hierarchy::adopt(path, &options))
     }
 
     /// Open the group that a process is in as the root of a hierarchy: the first
@@ -119,15 +128,15 @@ impl Hierarchy {
         stop: &str,
     ) -> PyResult<Hierarchy> {
         let options = options(py, &subsystems, backend, deadline, stop)?;
-        let hierarchy = py.detach(|| cgf::Hierarchy::adopt_group_of(pid, &options));
-        Ok(Hierarchy { hierarchy: hierarchy.or_raise_while(Doing::Opening, py)? })
+        opened(py, || cgf::Hierarchy::adopt_group_of(pid, &options))
     }
 
     /// Make a group, and those above it that are missing: `create("web/1")`.
     ///
     /// Raises `GroupExists`. `CgfError` with EINVAL or ENAMETOOLONG: no path for
     /// a group. `NotPermitted`. `GroupVanished`: the hierarchy has ended. After a
-    /// failure nothing is left of what the call made.
+    /// failure nothing is left of what the call made, that of a subsystem's
+    /// `create` too.
     fn create(&self, py: Python<'_>, path: Text) -> PyResult<Group> {
         Group::from_result(py, || self.hierarchy.create(path.0))
     }
@@ -137,6 +146,20 @@ impl Hierarchy {
     /// Raises `NotFound`: there is none. Else as `create`.
     fn open(&self, py: Python<'_>, path: Text) -> PyResult<Group> {
         Group::from_result(py, || self.hierarchy.open_group(path.0))
+    }
+
+    /// Make a group below the one that a process is in, with that group's
+    /// settings (the attributes of its subsystems, `notify_on_release`,
+    /// `auto_delete`), and move the process into it as its first member; 0 is the
+    /// caller.
+    ///
+    /// Raises as `create` and `Group.attach`, and what the `post_clone` of a
+    /// subsystem raises. After a failure the process is where it was, and the
+    /// group is gone.
+    #[pyo3(signature = (name, pid = 0))]
+    fn clone(&self, py: Python<'_>, name: Text, pid: i32) -> PyResult<Group> {
+        let name = name.into_os_string();
+        Group::from_result(py, || self.hierarchy.clone_group(pid, name))
     }
 
     /// The root group.
@@ -157,7 +180,7 @@ impl Hierarchy {
     ///
     /// Raises `GroupVanished`: the hierarchy has ended.
     fn groups(&self, py: Python<'_>) -> PyResult<Vec<OsString>> {
-        let paths = py.detach(|| self.hierarchy.groups()).or_raise(py)?;
+        let paths = engine::call(py, || self.hierarchy.groups())?;
         Ok(paths.iter().map(group_path).collect())
     }
 
@@ -167,7 +190,7 @@ impl Hierarchy {
     /// Raises `GroupBusy`: it has groups, or processes in its root.
     /// `GroupVanished`: it has ended already.
     fn unmount(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.hierarchy.unmount()).or_raise(py)
+        engine::call(py, || self.hierarchy.unmount())
     }
 
     /// The name it was opened by.
@@ -199,6 +222,11 @@ impl Hierarchy {
         let directory = self.hierarchy.directory().display();
         Ok(format!("<cgf.Hierarchy {name}: {} at {directory}>", self.backend()))
     }
+}
+
+/// What the engine opens, and what its subsystems say to that.
+fn opened(py: Python<'_>, open: impl FnOnce() -> cgf::Result<cgf::Hierarchy> + Send) -> PyResult<Hierarchy> {
+    Ok(Hierarchy::from(engine::call_while(Doing::Opening, py, open)?))
 }
 
 const DEADLINE: Timeout = Timeout::seconds(10);

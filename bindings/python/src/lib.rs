@@ -1,22 +1,32 @@
 //! The compiled half of the Python package `cgf`.
 //!
 //! It turns Python's arguments into calls of the engine and the engine's errors
-//! into exceptions, releases the interpreter while the engine works, and decides
-//! nothing. What is easier to say in Python (the exceptions, `State`, `Process`)
+//! into exceptions, releases the interpreter while the engine works, takes it for
+//! the callbacks of subsystems, and decides nothing. What is easier to say in Python (the exceptions, `State`, `Process`)
 //! is said there, in `python/cgf`.
 
+mod attach;
+mod attributes;
+mod callback;
 mod doctor;
+mod engine;
 mod error;
 mod facade;
 mod frozen;
 mod group;
 mod hierarchy;
+mod reference;
 mod signals;
+mod subsystem;
 mod text;
 mod timeout;
 
 #[pyo3::pymodule]
 mod _native {
+    #[pymodule_export]
+    use crate::attach::Attach;
+    #[pymodule_export]
+    use crate::attributes::Attributes;
     #[pymodule_export]
     use crate::doctor::doctor;
     #[pymodule_export]
@@ -25,6 +35,10 @@ mod _native {
     use crate::group::Group;
     #[pymodule_export]
     use crate::hierarchy::Hierarchy;
+    #[pymodule_export]
+    use crate::reference::Reference;
+    #[pymodule_export]
+    use crate::subsystem::{register, unregister};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "Python's name for it")]

@@ -7,11 +7,13 @@ use std::io::{BufRead, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
-use cgf::{AttachOptions, Deadline, Error, FreezeOptions, Group, Hierarchy, Options, RemoveOptions, Result, Spawn};
+use cgf::{
+    AttachOptions, Deadline, Error, FreezeOptions, Group, Hierarchy, Options, Reference, RemoveOptions, Result, Spawn,
+};
 use cgf_tests::driver::decode_bytes;
 
 fn main() {
-    let mut driver = Driver { hierarchy: None, groups: HashMap::new() };
+    let mut driver = Driver { hierarchy: None, groups: HashMap::new(), references: HashMap::new() };
     for line in std::io::stdin().lock().lines().map_while(std::io::Result::ok) {
         let words: Vec<Vec<u8>> = line.split(' ').map(decode_bytes).collect();
         let answer = match driver.answer(&words) {
@@ -28,6 +30,7 @@ fn main() {
 struct Driver {
     hierarchy: Option<Hierarchy>,
     groups: HashMap<Vec<u8>, Group>,
+    references: HashMap<Vec<u8>, Reference>,
 }
 
 impl Driver {
@@ -52,9 +55,11 @@ impl Driver {
             "forget" => {
                 return {
                     self.groups.clear();
+                    self.references.clear();
                     done(())
                 };
             }
+            "fork_sleeper" => return Ok(fork_sleeper().to_string()),
             "fds" => return Ok(std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count).to_string()),
             _ => {}
         }
@@ -68,6 +73,10 @@ impl Driver {
             "open" => {
                 self.groups.insert(path.clone(), hierarchy.open_group(&path)?);
                 return done(());
+            }
+            "clone" => {
+                let clone = hierarchy.clone_group(number(1), std::ffi::OsStr::from_bytes(&words[2]))?;
+                return Ok(clone.path().to_string());
             }
             "group_of" => return Ok(hierarchy.group_of(number(1))?.path().to_string()),
             _ => {}
@@ -84,6 +93,16 @@ impl Driver {
                 self.groups.insert(renamed.path().as_bytes().to_vec(), renamed);
                 done(())
             }
+            "reference" => {
+                let reference = group.reference()?;
+                self.references.insert(path, reference);
+                done(())
+            }
+            "unreference" => done(self.references.remove(&path)),
+            "attribute" => Ok(group.attribute(&text(2))?.unwrap_or_default()),
+            "set_attribute" => done(group.set_attribute(&text(2), &text(3))?),
+            "remove_attribute" => done(group.remove_attribute(&text(2))?),
+            "files" => Ok(group.control_files()?.join(" ")),
             "groups" => Ok(group.groups()?.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
             "attach" => done(group.attach_with(number(2), AttachOptions { frozen: has("frozen") })?),
             "attach_task" => done(group.attach_task(number(2))?),
@@ -120,6 +139,18 @@ impl Driver {
             "write" => done(group.write(&text(2), &text(3))?),
             _ => unreachable!("no verb {verb}"),
         }
+    }
+}
+
+/// A child that has copies of all our descriptors, and lives on.
+fn fork_sleeper() -> i32 {
+    // SAFETY: this process has one thread, and the child calls pause(2) only.
+    match unsafe { libc::fork() } {
+        0 => loop {
+            // SAFETY: takes nothing and touches nothing.
+            unsafe { libc::pause() };
+        },
+        pid => pid,
     }
 }
 

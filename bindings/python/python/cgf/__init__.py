@@ -26,13 +26,28 @@ from cgf._errors import (
     NotFound,
     NotPermitted,
 )
-from cgf._native import Frozen, Group, Hierarchy, __version__, doctor
+from cgf._native import (
+    Attach,
+    Attributes,
+    Frozen,
+    Group,
+    Hierarchy,
+    Reference,
+    __version__,
+    doctor,
+    register,
+    unregister,
+)
 from cgf._process import Process
 from cgf._state import State
+from cgf._subsystem import ControlFile, Subsystem
 
 __all__ = [
+    "Attach",
+    "Attributes",
     "Blocker",
     "CgfError",
+    "ControlFile",
     "DeadlinePassed",
     "Finding",
     "ForkedHandle",
@@ -48,7 +63,11 @@ __all__ = [
     "NotFound",
     "NotPermitted",
     "Process",
+    "Reference",
     "State",
+    "Subsystem",
     "__version__",
     "doctor",
+    "register",
+    "unregister",
 ]

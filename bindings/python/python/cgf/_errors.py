@@ -55,7 +55,7 @@ class NotFound(CgfError, FileNotFoundError):
 
 
 class GroupExists(CgfError, FileExistsError):
-    """EEXIST: there is a group of that path already."""
+    """EEXIST: there is a group of that path, or a subsystem of that name, already."""
 
 
 class GroupVanished(CgfError):

@@ -93,7 +93,9 @@ class Process(subprocess.Popen[AnyStr]):
         except (GroupBusy, GroupVanished):
             raise
         except CgfError as error:
-            error.filename = executable if _can_enter(cwd) else cwd
+            # What a subsystem raised is not about the program.
+            if error.__cause__ is None:
+                error.filename = executable if _can_enter(cwd) else cwd
             raise
         self._child_created = True
         self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]

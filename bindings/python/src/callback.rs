@@ -1,0 +1,81 @@
+//! The way from the engine into Python: a callback, and what it raises.
+
+use std::cell::RefCell;
+
+use cgf::{Error, Result};
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+
+/// What a callback raised, and how the engine's error says it.
+pub struct Raised {
+    pub exception: PyErr,
+    pub message: String,
+}
+
+thread_local! {
+    /// What callbacks have raised in the call of the engine that this thread is
+    /// in: an error of the engine cannot carry an exception. `None`: in no call.
+    static RAISED: RefCell<Option<Vec<Raised>>> = const { RefCell::new(None) };
+}
+
+/// Runs a call of the engine, and tells what callbacks raised in it. A callback
+/// may call the engine in its turn; what is raised there is that call's.
+pub fn collecting<T>(engine: impl FnOnce() -> T) -> (T, Vec<Raised>) {
+    let outer = RAISED.replace(Some(Vec::new()));
+    let result = engine();
+    (result, RAISED.replace(outer).unwrap_or_default())
+}
+
+/// Runs Python code for the engine.
+///
+/// An exception is an error: with its own errno if it is an OSError that has
+/// one, else ENOTRECOVERABLE. ECANCELED: the interpreter has ended.
+pub fn run<T>(callback: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T> {
+    Python::try_attach(|py| callback(py).map_err(|exception| error(py, exception)))
+        .unwrap_or_else(|| Err(Error::new(libc::ECANCELED, "the Python interpreter is ending")))
+}
+
+fn error(py: Python<'_>, exception: PyErr) -> Error {
+    let (errno, message) = match refusal(py, &exception) {
+        Some(refusal) => refusal,
+        None => (libc::ENOTRECOVERABLE, described(py, &exception)),
+    };
+    let raised = Raised { exception, message: message.clone() };
+    let nobodys = RAISED.with_borrow_mut(|calls| match calls {
+        Some(calls) => {
+            calls.push(raised);
+            None
+        }
+        None => Some(raised),
+    });
+    if let Some(raised) = nobodys {
+        raised.exception.write_unraisable(py, None);
+    }
+    Error::new(errno, message)
+}
+
+/// What an OSError says, if it says a number that is an errno.
+fn refusal(py: Python<'_>, exception: &PyErr) -> Option<(i32, String)> {
+    if !exception.is_instance_of::<PyOSError>(py) {
+        return None;
+    }
+    let value = exception.value(py);
+    let errno = value.getattr("errno").ok()?.extract().ok().filter(|errno| (1..4096).contains(errno))?;
+    let mut message = value.getattr("strerror").ok()?.str().ok()?.to_string_lossy().into_owned();
+    let file = value.getattr("filename").ok()?;
+    if !file.is_none() {
+        message = format!("{message}: {}", file.repr().ok()?.to_string_lossy());
+    }
+    Some((errno, message))
+}
+
+/// As the last line of a traceback.
+fn described(py: Python<'_>, exception: &PyErr) -> String {
+    let class = exception.get_type(py).qualname();
+    let class = class.map_or_else(|_| "an exception".to_owned(), |name| name.to_string_lossy().into_owned());
+    match exception.value(py).str() {
+        Ok(said) if said.is_empty().unwrap_or(false) => class,
+        Ok(said) => format!("{class}: {}", said.to_string_lossy()),
+        Err(_) => class,
+    }
+}

@@ -1,0 +1,235 @@
+//! Subsystems that are Python objects: `cgf.register`.
+
+use std::sync::Arc;
+
+use cgf::ControlFile;
+use pyo3::call::PyCallArgs;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+
+use crate::attach::Attach;
+use crate::group::Group;
+use crate::hierarchy::Hierarchy;
+use crate::{callback, engine, facade};
+
+/// Make a subsystem known to this process, so that hierarchies can be opened with
+/// it. Its name, controllers and files are asked for now and never again.
+///
+/// Raises `GroupExists` (a FileExistsError): there is one of that name. `CgfError`
+/// with EINVAL: not a name. TypeError: no `Subsystem`, or one of a name or of
+/// files that are none.
+#[pyfunction]
+pub fn register(py: Python<'_>, subsystem: &Bound<'_, PyAny>) -> PyResult<()> {
+    let subsystem = PythonSubsystem::from_object(subsystem)?;
+    engine::call(py, || cgf::register(subsystem))
+}
+
+/// Make a subsystem unknown again. Hierarchies that this process has opened with
+/// it keep it until their handles are gone.
+///
+/// Raises `NotFound`: none was registered by that name.
+#[pyfunction]
+pub fn unregister(py: Python<'_>, name: &str) -> PyResult<()> {
+    engine::call(py, || cgf::unregister(name))
+}
+
+/// A `cgf.Subsystem`, as the engine calls it.
+struct PythonSubsystem {
+    object: Py<PyAny>,
+    name: String,
+    controllers: Vec<&'static str>,
+    files: Vec<Arc<File>>,
+    /// The callbacks that its class has of its own: nothing else is called, for
+    /// each call takes the interpreter.
+    callbacks: Vec<&'static str>,
+}
+
+/// A `cgf.ControlFile`.
+#[derive(FromPyObject)]
+struct File {
+    name: String,
+    read: Option<Py<PyAny>>,
+    write: Option<Py<PyAny>>,
+    root: bool,
+}
+
+const CALLBACKS: [&str; 13] = [
+    "create",
+    "destroy",
+    "post_clone",
+    "can_attach",
+    "can_attach_task",
+    "cancel_attach",
+    "pre_attach",
+    "attach_task",
+    "attach",
+    "fork",
+    "exit",
+    "mount",
+    "unmount",
+];
+
+impl PythonSubsystem {
+    fn from_object(object: &Bound<'_, PyAny>) -> PyResult<PythonSubsystem> {
+        let base = facade::subsystem_class(object.py())?;
+        if !object.is_instance(base)? {
+            return Err(PyTypeError::new_err(format!("{} is no cgf.Subsystem", object.repr()?)));
+        }
+        let class = object.get_type();
+        let mut callbacks = Vec::new();
+        for name in CALLBACKS {
+            if !class.getattr(name)?.is(base.getattr(name)?) {
+                callbacks.push(name);
+            }
+        }
+        let files: Vec<File> =
+            object.call_method0("files")?.try_iter()?.map(|file| file?.extract()).collect::<PyResult<_>>()?;
+        if let Some(file) = files.iter().find(|file| !file.is_callable(object.py())) {
+            let why = format!("control file {:?}: read and write are functions, or None", file.name);
+            return Err(PyTypeError::new_err(why));
+        }
+        let controllers: Vec<String> = object.getattr("controllers")?.extract()?;
+        Ok(PythonSubsystem {
+            object: object.clone().unbind(),
+            name: object.getattr("name")?.extract()?,
+            // The engine borrows them from us one by one. So they are never given
+            // back, a few bytes for each that is registered.
+            controllers: controllers.into_iter().map(|name| &*name.leak()).collect(),
+            files: files.into_iter().map(Arc::new).collect(),
+            callbacks,
+        })
+    }
+
+    fn has(&self, callback: &str) -> bool {
+        self.callbacks.contains(&callback)
+    }
+
+    /// Calls a method, if there is one. It agrees by returning nothing: what
+    /// returns False has not understood how to refuse.
+    fn call<A>(&self, callback: &str, arguments: impl FnOnce(Python<'_>) -> PyResult<A>) -> cgf::Result<()>
+    where
+        A: for<'py> PyCallArgs<'py>,
+    {
+        if !self.has(callback) {
+            return Ok(());
+        }
+        callback::run(|py| {
+            let returned = self.object.bind(py).call_method1(callback, arguments(py)?)?;
+            match returned.is_none() {
+                true => Ok(()),
+                false => {
+                    let why = format!("returned {}, not None; to refuse, raise OSError", returned.repr()?);
+                    Err(PyTypeError::new_err(why))
+                }
+            }
+        })
+    }
+}
+
+impl File {
+    fn is_callable(&self, py: Python<'_>) -> bool {
+        [&self.read, &self.write].into_iter().flatten().all(|function| function.bind(py).is_callable())
+    }
+
+    fn control_file(self: &Arc<File>) -> ControlFile {
+        let mut made = ControlFile::new(&self.name);
+        if self.read.is_some() {
+            let file = Arc::clone(self);
+            made = made.read(move |group| {
+                callback::run(|py| called(py, &file.read, (Group::of(py, group)?,))?.extract::<String>())
+            });
+        }
+        if self.write.is_some() {
+            let file = Arc::clone(self);
+            made = made.write(move |group, text| {
+                callback::run(|py| called(py, &file.write, (Group::of(py, group)?, text)).map(drop))
+            });
+        }
+        if self.root { made.only_at_root() } else { made }
+    }
+}
+
+fn called<'py>(
+    py: Python<'py>,
+    function: &Option<Py<PyAny>>,
+    arguments: impl PyCallArgs<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match function {
+        Some(function) => function.bind(py).call1(arguments),
+        None => Ok(py.None().into_bound(py)),
+    }
+}
+
+impl cgf::Subsystem for PythonSubsystem {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn controllers(&self) -> &[&str] {
+        &self.controllers
+    }
+
+    fn follows_attach(&self) -> bool {
+        ["can_attach_task", "attach_task", "attach"].into_iter().any(|callback| self.has(callback))
+    }
+
+    fn follows_tasks(&self) -> bool {
+        ["fork", "exit"].into_iter().any(|callback| self.has(callback))
+    }
+
+    fn populate(&self) -> Vec<ControlFile> {
+        self.files.iter().map(File::control_file).collect()
+    }
+
+    fn mount(&self, hierarchy: &cgf::Hierarchy) -> cgf::Result<()> {
+        self.call("mount", |_| Ok((Hierarchy::from(hierarchy.clone()),)))
+    }
+
+    fn unmount(&self, hierarchy: &cgf::Hierarchy) -> cgf::Result<()> {
+        self.call("unmount", |_| Ok((Hierarchy::from(hierarchy.clone()),)))
+    }
+
+    fn create(&self, group: &cgf::Group) -> cgf::Result<()> {
+        self.call("create", |py| Ok((Group::of(py, group)?,)))
+    }
+
+    fn destroy(&self, group: &cgf::Group) -> cgf::Result<()> {
+        self.call("destroy", |py| Ok((Group::of(py, group)?,)))
+    }
+
+    fn post_clone(&self, group: &cgf::Group, parent: &cgf::Group) -> cgf::Result<()> {
+        self.call("post_clone", |py| Ok((Group::of(py, group)?, Group::of(py, parent)?)))
+    }
+
+    fn can_attach(&self, attach: &cgf::Attach<'_>) -> cgf::Result<()> {
+        self.call("can_attach", |py| Ok((Attach::of(py, attach)?,)))
+    }
+
+    fn can_attach_task(&self, attach: &cgf::Attach<'_>, tid: i32) -> cgf::Result<()> {
+        self.call("can_attach_task", |py| Ok((Attach::of(py, attach)?, tid)))
+    }
+
+    fn cancel_attach(&self, attach: &cgf::Attach<'_>) -> cgf::Result<()> {
+        self.call("cancel_attach", |py| Ok((Attach::of(py, attach)?,)))
+    }
+
+    fn pre_attach(&self, attach: &cgf::Attach<'_>) -> cgf::Result<()> {
+        self.call("pre_attach", |py| Ok((Attach::of(py, attach)?,)))
+    }
+
+    fn attach_task(&self, attach: &cgf::Attach<'_>, tid: i32) -> cgf::Result<()> {
+        self.call("attach_task", |py| Ok((Attach::of(py, attach)?, tid)))
+    }
+
+    fn attach(&self, attach: &cgf::Attach<'_>) -> cgf::Result<()> {
+        self.call("attach", |py| Ok((Attach::of(py, attach)?,)))
+    }
+
+    fn fork(&self, group: &cgf::Group, parent: i32, child: i32) -> cgf::Result<()> {
+        self.call("fork", |py| Ok((Group::of(py, group)?, parent, child)))
+    }
+
+    fn exit(&self, group: &cgf::Group, pid: i32) -> cgf::Result<()> {
+        self.call("exit", |py| Ok((Group::of(py, group)?, pid)))
+    }
+}
