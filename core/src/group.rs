@@ -85,13 +85,12 @@ impl Group {
         let backend = self.backend()?;
         let subsystems = self.hierarchy.every_subsystem()?;
         let path = self.path().child(name);
-        match backend.create(&self.node, name) {
-            Ok(()) => {}
+        let dir = match backend.create(&self.node, name) {
+            Ok(dir) => dir,
             Err(Errno::EXIST) => return Err(Error::new(libc::EEXIST, format!("there is a group {path} already"))),
             Err(errno) => return Err(self.node.failed(errno, &format!("making {path} below the directory"))),
-        }
-        // Whoever was quick to remove it again has made this ENOENT.
-        let group = Group::open(&self.hierarchy, &path)?;
+        };
+        let group = Group::from_node(&self.hierarchy, Arc::new(Node { dir, path }));
         for (at, subsystem) in subsystems.iter().enumerate() {
             if let Err(error) = subsystem::call(&**subsystem, "create", || subsystem.create(&group)) {
                 let _ = backend.remove(&self.node, &group.node);

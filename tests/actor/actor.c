@@ -75,13 +75,25 @@ static void part_threads(int n)
 	wait_for_ever();
 }
 
-/* n threads that sleep, and a first one that has ended. */
 static void *sleep_on(void *unused)
 {
 	wait_for_ever();
 	return unused;
 }
 
+/* n threads in all, which sleep; one that cannot have them does not get ready. */
+static void part_sleepers(int n)
+{
+	for (int i = 1; i < n; i++) {
+		pthread_t thread;
+		if (pthread_create(&thread, NULL, sleep_on, NULL))
+			_exit(2);
+	}
+	ready();
+	wait_for_ever();
+}
+
+/* n threads that sleep, and a first one that has ended. */
 static void part_headless(int n)
 {
 	for (int i = 0; i < n; i++) {
@@ -284,6 +296,7 @@ int main(int argc, char **argv)
 		{ "nap", part_nap },		     { "zombie", part_zombie },
 		{ "count", part_count },	     { "trace", part_trace },
 		{ "headless", part_headless },	     { "brood", part_brood },
+		{ "sleepers", part_sleepers },
 	};
 	if (argc < 2)
 		return 64;

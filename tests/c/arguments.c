@@ -6,6 +6,7 @@ int main(int argc, char *argv[])
 	struct cgf_group *group, *const none = NULL, *out = (void *)&out;
 	struct cgf_hierarchy *hierarchy = (void *)&out;
 	struct cgf_hold *hold = (void *)&out;
+	struct cgf_reference *reference = (void *)&out;
 	struct cgf_spawn_options options = { .size = sizeof(options) };
 	char *const arguments[] = { "true", NULL };
 	char text[8] = "before";
@@ -76,6 +77,28 @@ int main(int argc, char *argv[])
 	FAILS(EINVAL, cgf_write(none, "tasks", "0", &err));
 	FAILS(EINVAL, cgf_write(group, NULL, "0", &err));
 	FAILS(EINVAL, cgf_write(group, "tasks", NULL, &err));
+	FAILS(EINVAL, cgf_control_files(none, text, sizeof(text), &err));
+	FAILS(EINVAL, cgf_control_files(group, NULL, 1, &err));
+	FAILS(EINVAL, cgf_controller_fd(none, "pids", &err));
+	FAILS(EINVAL, cgf_controller_fd(group, NULL, &err));
+	FAILS(EINVAL, cgf_group_clone(NULL, 0, "x", &out, &err));
+	FAILS(EINVAL, cgf_group_clone(t_h, 0, NULL, &out, &err));
+	FAILS(EINVAL, cgf_group_clone(t_h, 0, "x", NULL, &err));
+	FAILS(EINVAL, cgf_attribute_get(none, "freezer.x", text, sizeof(text), &err));
+	FAILS(EINVAL, cgf_attribute_get(group, NULL, text, sizeof(text), &err));
+	FAILS(EINVAL, cgf_attribute_get(group, "freezer.x", NULL, 1, &err));
+	FAILS(EINVAL, cgf_attribute_set(none, "freezer.x", "y", &err));
+	FAILS(EINVAL, cgf_attribute_set(group, NULL, "y", &err));
+	FAILS(EINVAL, cgf_reference(none, &reference, &err));
+	FAILS(EINVAL, cgf_reference(group, NULL, &err));
+	FAILS(EINVAL, cgf_subsystem_register(NULL, &err));
+	FAILS(EINVAL, cgf_subsystem_unregister(NULL, &err));
+	CHECK(!cgf_attachment_group(NULL));
+	CHECK(cgf_attachment_pid(NULL) == -EINVAL);
+	CHECK(cgf_attachment_from(NULL, text, sizeof(text)) == -EINVAL);
+	CHECK(cgf_attachment_threads(NULL, &pid, 1) == -EINVAL);
+	CHECK(cgf_attachment_is_birth(NULL) == -EINVAL);
+	CHECK(cgf_attachment_may_freeze(NULL) == -EINVAL);
 	FAILS(EINVAL, cgf_doctor(NULL, 1, &err));
 
 	FAILS(EINVAL, cgf_group_remove(group, 4, &err));
@@ -92,12 +115,14 @@ int main(int argc, char *argv[])
 	CHECK(cgf_procs(none, NULL, 0, NULL) == -EINVAL);
 
 	CHECK(hierarchy == (void *)&out && out == (void *)&out && hold == (void *)&out);
+	CHECK(reference == (void *)&out);
 	CHECK(pid == 7 && !strcmp(text, "before"));
 	CHECK(OK(cgf_state(group, &err)) == CGF_THAWED);
 	CHECK(OK(cgf_procs(group, NULL, 0, &err)) == 0);
 
 	cgf_hierarchy_free(NULL);
 	cgf_group_free(NULL);
+	cgf_reference_free(NULL);
 	cgf_error_free(NULL);
 	t_remove(group);
 	return T_END();

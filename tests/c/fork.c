@@ -6,6 +6,7 @@ static void in_child(struct cgf_group *group, struct cgf_hold *hold, struct cgf_
 	struct cgf_hierarchy *own;
 	struct cgf_group *out = NULL;
 	struct cgf_hold *share = NULL;
+	struct cgf_reference *reference = NULL;
 	char *argv[] = { "true", NULL };
 	char text[64];
 	pid_t pid;
@@ -33,7 +34,14 @@ static void in_child(struct cgf_group *group, struct cgf_hold *hold, struct cgf_
 	FAILS(ECHILD, cgf_kill(group, SIGKILL, &err));
 	FAILS(ECHILD, cgf_read(group, "tasks", text, sizeof(text), &err));
 	FAILS(ECHILD, cgf_write(group, "freezer.state", "THAWED", &err));
-	CHECK(!out && !share);
+	FAILS(ECHILD, cgf_control_files(group, NULL, 0, &err));
+	FAILS(ECHILD, cgf_controller_fd(group, "pids", &err));
+	FAILS(ECHILD, cgf_group_clone(t_h, 0, "x", &out, &err));
+	FAILS(ECHILD, cgf_attribute_get(group, "freezer.x", NULL, 0, &err));
+	FAILS(ECHILD, cgf_attribute_set(group, "freezer.x", "y", &err));
+	FAILS(ECHILD, cgf_attribute_set(group, "freezer.x", NULL, &err));
+	FAILS(ECHILD, cgf_reference(group, &reference, &err));
+	CHECK(!out && !share && !reference);
 
 	/* What only looks at the handle works, and so does the error. */
 	OK(cgf_group_path(group, text, sizeof(text), &err));

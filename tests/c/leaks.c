@@ -1,6 +1,63 @@
 /* Nothing is left of calls that succeed, or of calls that fail, many times over. */
 #include "t.h"
 
+static int refuse(void *state, const struct cgf_attachment *a)
+{
+	(void)a;
+	return *(int *)state;
+}
+
+static ssize_t read_file(void *state, const struct cgf_group *g, char *buf, size_t cap)
+{
+	(void)state;
+	return cgf_group_path(g, buf, cap, NULL);
+}
+
+/* A controller that comes and goes, with all that belongs to it. */
+static void controller(void)
+{
+	int answer = 0;
+	struct cgf_control_file file = { .size = sizeof(file), .name = "file", .read = read_file };
+	struct cgf_subsystem s = {
+		.size = sizeof(s),
+		.name = "leaky",
+		.controllers = "pids,cpuacct",
+		.state = &answer,
+		.files = &file,
+		.nfiles = 1,
+		.attach = refuse,
+	};
+	struct cgf_reference *reference;
+	struct cgf_hierarchy *h;
+	struct cgf_group *group, *copy;
+	char name[96], options[96];
+	pid_t pid;
+
+	OK(cgf_subsystem_register(&s, &err));
+	FAILS(EEXIST, cgf_subsystem_register(&s, &err));
+	snprintf(name, sizeof(name), "%s-other", t_name);
+	snprintf(options, sizeof(options), "signal,leaky,backend=%s", t_backend());
+	OK(cgf_hierarchy_open(name, options, &h, &err));
+	OK(cgf_group_create(h, "g", &group, &err));
+	OK(cgf_attribute_set(group, "leaky.key", "value", &err));
+	OK(cgf_control_files(group, NULL, 0, &err));
+	OK(cgf_read(group, "leaky.file", NULL, 0, &err));
+	FAILS(ENODEV, cgf_controller_fd(group, "no_such", &err));
+	pid = t_sleeper(group);
+	OK(cgf_group_clone(h, pid, "copy", &copy, &err));
+	answer = -EPERM;
+	FAILS(EPERM, cgf_attach(group, pid, &err));
+	OK(cgf_reference(copy, &reference, &err));
+	FAILS(EBUSY, cgf_group_remove(group, CGF_REMOVE_KILL | CGF_REMOVE_RECURSIVE, &err));
+	cgf_reference_free(reference);
+	cgf_group_free(copy);
+	t_remove(group);
+	t_reap_killed(pid);
+	OK(cgf_hierarchy_unmount(h, &err));
+	cgf_hierarchy_free(h);
+	OK(cgf_subsystem_unregister("leaky", &err));
+}
+
 static void round_trip(void)
 {
 	struct cgf_spawn_options options = { .size = sizeof(options) };
@@ -38,6 +95,7 @@ static void round_trip(void)
 	OK(cgf_group_open(h, "a", &group, &err));
 	t_remove(group);
 	cgf_hierarchy_free(h);
+	controller();
 }
 
 int main(int argc, char *argv[])

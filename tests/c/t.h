@@ -126,6 +126,9 @@ static void t_clean(void)
 
 	if (!t_h || getpid() != t_pid)
 		return;
+	/* It has been told; callbacks that run from here on find a clean one. */
+	cgf_error_free(err);
+	err = NULL;
 	if (!cgf_group_open(t_h, "/", &root, NULL)) {
 		paths[0] = 0;
 		cgf_group_list(root, paths, sizeof(paths) - 1, NULL);
@@ -193,10 +196,11 @@ static T_UNUSED void t_begin(const char *program, const char *more_options)
 
 #define T_BEGIN() t_begin(argv[0], "")
 #define T_BEGIN_WITH(more_options) t_begin(argv[0], more_options)
-#define T_END() (t_end(__FILE__, __LINE__), 0)
+/* The value of main. */
+#define T_END() t_end(__FILE__, __LINE__)
 
 /* All groups are removed, all handles freed: then nothing is left. */
-static T_UNUSED void t_end(const char *file, int line)
+static T_UNUSED int t_end(const char *file, int line)
 {
 	char directory[4096];
 	struct stat found;
@@ -215,6 +219,7 @@ static T_UNUSED void t_end(const char *file, int line)
 		t_fail(file, line, "%d descriptors are open, %d were", fds, t_fds);
 	if (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD)
 		t_fail(file, line, "a child is left");
+	return 0;
 }
 
 static T_UNUSED struct cgf_group *t_group(const char *path)

@@ -47,7 +47,7 @@ impl Backend for Cgroup1 {
         self.tree.is_kernel_root(group, self.freeze_file())
     }
 
-    fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<()> {
+    fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<Dir> {
         tree::create(parent, name, self.freeze_file(), &self.mirrors)
     }
 
@@ -157,6 +157,11 @@ impl Backend for Cgroup1 {
     }
 
     fn is_asked_above(&self, group: &Node) -> Result<bool> {
+        // A new group is asked this, and its state is the one file that the
+        // kernel has made an inode for already.
+        if self.state(group)? == State::Thawed {
+            return Ok(false);
+        }
         self.flag(group, "freezer.parent_freezing")
     }
 
@@ -184,8 +189,9 @@ impl Backend for Cgroup1 {
     fn thaw(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
         let state = self.state_file(group)?;
         // A killer freezes again what it found frozen: a thaw in between would be
-        // lost. It ends soon, or dies and its lock with it.
-        while self.is_being_killed(group, &state)? && wait.pause(Duration::from_millis(1)).is_ok() {}
+        // lost. It ends soon, or dies and its lock with it. Where that cannot be
+        // asked, for want of descriptors, the thaw is not refused for it.
+        while matches!(self.is_being_killed(group, &state), Ok(true)) && wait.pause(Duration::from_millis(1)).is_ok() {}
         // The kernel lets every task go before the write returns.
         write_once(&state, b"THAWED").map_err(|errno| group.failed(errno, "thawing"))?;
         Ok(Outcome::Done)

@@ -76,7 +76,7 @@ impl Backend for Cgroup2 {
         self.tree.is_kernel_root(group, self.freeze_file())
     }
 
-    fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<()> {
+    fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<Dir> {
         tree::create(parent, name, self.freeze_file(), &self.mirrors)
     }
 

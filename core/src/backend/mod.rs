@@ -182,8 +182,8 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// that runs, and which the kernel neither freezes nor kills.
     fn is_kernel_root(&self, group: &Node) -> bool;
 
-    /// Makes a group. EEXIST.
-    fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<()>;
+    /// Makes a group, and opens its directory. EEXIST.
+    fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<Dir>;
 
     /// Removes a group without tasks and children. EBUSY, at once.
     fn remove(&self, parent: &Node, group: &Node) -> sys::Result<()>;

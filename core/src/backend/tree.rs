@@ -294,21 +294,18 @@ impl Tree {
 
 /// Makes a group whose freeze file is its owner's alone: a mere reader of it
 /// could hold up its lockers.
-pub(crate) fn create(parent: &Node, name: &OsStr, freeze_file: &str, mirrors: &Mirrors) -> sys::Result<()> {
+pub(crate) fn create(parent: &Node, name: &OsStr, freeze_file: &str, mirrors: &Mirrors) -> sys::Result<Dir> {
     parent.dir.mkdir(name, Mode::from_raw_mode(0o755))?;
-    if let Err(errno) = mirrors.create(&parent.path.child(name)) {
+    let path = parent.path.child(name);
+    let made = parent.dir.open_dir(name).and_then(|dir| {
+        mirrors.create(&path)?;
+        dir.chmod(freeze_file, Mode::RUSR | Mode::WUSR)?;
+        Ok(dir)
+    });
+    made.inspect_err(|_| {
         let _ = parent.dir.rmdir(name);
-        return Err(errno);
-    }
-    match parent.dir.open_dir(name).and_then(|dir| dir.chmod(freeze_file, Mode::RUSR | Mode::WUSR)) {
-        // Somebody was quick to remove it again.
-        Err(Errno::NOENT) | Ok(()) => Ok(()),
-        Err(errno) => {
-            let _ = parent.dir.rmdir(name);
-            mirrors.remove(&parent.path.child(name));
-            Err(errno)
-        }
-    }
+        mirrors.remove(&path);
+    })
 }
 
 /// `path` with `top` taken off its front; `None` if it is not within.

@@ -128,6 +128,7 @@ impl Driver {
             }
             "procs" => Ok(list(group.procs()?)),
             "tasks" => Ok(list(group.tasks()?)),
+            "unseen" => Ok(group.unseen_procs()?.to_string()),
             "freeze" => {
                 let options = FreezeOptions::within(Deadline::from_millis(number(2)));
                 done(group.freeze_with(options.rollback(has("rollback")).with_caller(has("with_caller")))?)

@@ -48,8 +48,14 @@ impl Embedded {
             };
             // First into the one, then out of the other: if we die in between,
             // it is not lost.
+            let before = roll.length(&self.root, target)?;
             roll.add(&self.root, target, &[record])?;
-            for page in self.strike_out(&mut roll, key, target)? {
+            let struck = self.strike_out(&mut roll, key, target);
+            if struck.is_err() {
+                // No space for the other group's record without it: it stays there.
+                roll.cut(&self.root, target, before)?;
+            }
+            for page in struck? {
                 self.release_unless_asked(&roll, page, Some(target), key)?;
             }
             let request = roll.request(&self.root, target)?;
@@ -103,29 +109,27 @@ impl Embedded {
             return Err(process::no_such_process(stat.pid));
         }
         roll.add(&self.root, from, &stay)?;
-        // A session belongs to the group of its leader: its later orphans are
-        // sought there, and there only.
         let leads = |record: &&Record| record.key == key_of(stat) && record.session == stat.pid;
-        let Some(leader) = roll.pages[from].records.iter().find(leads).copied() else { return Ok(plain(stat)) };
-        let without = |record: &Record| match record.session {
-            session if session == leader.session => Record { session: 0, forks: 0, ..*record },
-            _ => *record,
-        };
-        let records = roll.pages[from].records.iter().map(without).collect();
-        roll.set(&self.root, from, records)?;
-        Ok(leader)
+        let leader = roll.pages[from].records.iter().find(leads).copied();
+        Ok(leader.unwrap_or_else(|| plain(stat)))
     }
 
     /// Takes a process out of every other group's record, and says which those
-    /// were: one, if nobody was killed at it.
+    /// were: one, if nobody was killed at it. A session belongs to the group of
+    /// its leader: its later orphans are sought there, and there only.
     fn strike_out(&self, roll: &mut Roll, key: Key, target: usize) -> Result<Vec<usize>> {
         let mut struck = Vec::new();
         for page in 0..roll.pages.len() {
             let records = &roll.pages[page].records;
-            if page != target && records.iter().any(|record| record.key == key) {
-                roll.forget(&self.root, page, &HashSet::from([key]))?;
-                struck.push(page);
-            }
+            let Some(own) = records.iter().find(|record| page != target && record.key == key) else { continue };
+            let led = if own.session == key.0 { own.session } else { 0 };
+            let without = |record: &Record| match record.session {
+                session if session == led => Record { session: 0, forks: 0, ..*record },
+                _ => *record,
+            };
+            let kept = records.iter().filter(|record| record.key != key).map(without).collect();
+            roll.set(&self.root, page, kept)?;
+            struck.push(page);
         }
         Ok(struck)
     }

@@ -116,17 +116,40 @@ impl Embedded {
 
     /// `beside`: we are a helper, and no process of the group that counts.
     fn freeze_but_caller(&self, group: &Node, wait: &mut Wait<'_>, beside: bool) -> Result<Attempt> {
+        let mut asked_before = None;
+        let attempt = self.stop_but_caller(group, wait, beside, &mut asked_before);
+        if attempt.is_err() && asked_before == Some(false) {
+            self.undo(group);
+        }
+        attempt
+    }
+
+    /// After a failed freeze of ours nothing is half-done: no descriptor was left
+    /// in the middle of it, say, or no space to record one more process.
+    pub(super) fn undo(&self, group: &Node) {
+        let helper = tracer::read(&group.dir).ok().flatten();
+        let _ = self.let_go(group, &mut Wait::until(Deadline::after(lock::LONGEST)));
+        helper.into_iter().for_each(tracer::Tracer::poke);
+    }
+
+    /// `asked_before`: set once the group is asked, to whether it had been.
+    fn stop_but_caller(
+        &self,
+        group: &Node,
+        wait: &mut Wait<'_>,
+        beside: bool,
+        asked_before: &mut Option<bool>,
+    ) -> Result<Attempt> {
         let unwritten = |errno| group.failed(errno, "writing freezer.state");
         let mut scan = self.scan();
         let mut patience = Patience::new();
-        let mut asked_before = None;
         let mut quiet = 0;
         loop {
             let held = self.lock_until(wait.deadline())?;
             let mut roll = Roll::read(&self.root)?;
             let pages = roll.subtree(group)?;
             let request = self.request(group)?;
-            let was_asked = match asked_before {
+            let was_asked = match *asked_before {
                 Some(was_asked) if request.is_none() => {
                     return Ok(Attempt { was_asked, outcome: Outcome::Cancelled });
                 }
@@ -146,10 +169,6 @@ impl Embedded {
                 pass = pass::stop(&self.root, &mut scan, &mut roll, &pages)?;
             }
             if pass.met_caller && !beside {
-                if !was_asked {
-                    request::ask(&group.dir, false).map_err(unwritten)?;
-                    self.release_unasked(&roll, &pages)?;
-                }
                 let why = format!("freezing {} would stop the caller, which has come into it", group.path);
                 return Err(Error::new(libc::EDEADLK, why));
             }

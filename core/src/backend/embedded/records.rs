@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
+use std::fs::File;
 
 use rustix::fs::OFlags;
 
@@ -17,7 +18,7 @@ use crate::backend::Node;
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process::Stat;
-use crate::sys::{self, Errno, dir::Dir, dir::write_once};
+use crate::sys::{self, Errno, dir::Dir};
 
 /// A process, told from every other that has had or will have its number.
 pub(super) type Key = (i32, u64);
@@ -169,6 +170,21 @@ impl Roll {
         Ok(())
     }
 
+    /// How long a group's file is.
+    pub(super) fn length(&self, root: &Node, page: usize) -> Result<u64> {
+        let dir = self.dir(root, page)?;
+        let found = file::create(&dir, MEMBERS, OFlags::RDONLY).and_then(|file| rustix::fs::fstat(&file));
+        found.map(|found| found.st_size as u64).map_err(|errno| self.unwritten(page, errno))
+    }
+
+    /// Takes back what was added to a group's file since it had that length,
+    /// which needs no space. The roll itself is read anew after that.
+    pub(super) fn cut(&self, root: &Node, page: usize, length: u64) -> Result<()> {
+        let dir = self.dir(root, page)?;
+        let cut = file::open(&dir, MEMBERS, OFlags::WRONLY).and_then(|file| rustix::fs::ftruncate(&file, length));
+        cut.map_err(|errno| self.unwritten(page, errno))
+    }
+
     fn unwritten(&self, page: usize, errno: Errno) -> Error {
         Error::os(errno, format_args!("recording the processes of group {}", self.pages[page].path))
     }
@@ -218,14 +234,39 @@ pub(super) fn forget_all(root: &Node) -> Result<()> {
 
 /// Adds lines to a file. `text` is lines that each end in a newline.
 pub(super) fn append(dir: &Dir, name: &str, text: &str) -> sys::Result<()> {
-    write_once(&file::create(dir, name, OFlags::WRONLY | OFlags::APPEND)?, format!("\n{text}").as_bytes())
+    let file = file::create(dir, name, OFlags::WRONLY | OFlags::APPEND)?;
+    write_all(&file, format!("\n{text}").as_bytes()).map_err(|(written, errno)| {
+        // A part of a line might pass for a whole one.
+        if written > 0
+            && let Ok(now) = rustix::fs::fstat(&file)
+        {
+            let _ = rustix::fs::ftruncate(&file, now.st_size as u64 - written as u64);
+        }
+        errno
+    })
+}
+
+/// Writes a text whole; a disk that is full takes the part for which it has
+/// space, and says so only the next time. The error says how much was written.
+fn write_all(file: &File, text: &[u8]) -> std::result::Result<(), (usize, Errno)> {
+    let mut written = 0;
+    while written < text.len() {
+        match rustix::io::write(file, &text[written..]) {
+            Ok(0) => return Err((written, Errno::IO)),
+            Ok(count) => written += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err((written, errno)),
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file anew, so that readers and a crash find the old or the new.
 pub(super) fn replace(dir: &Dir, name: &str, text: &str) -> sys::Result<()> {
     // One writer at a time, under the hierarchy's lock: one name will do.
     let new = format!("{name}{}", file::NEW);
-    write_once(&file::create(dir, &new, OFlags::WRONLY | OFlags::TRUNC)?, text.as_bytes())?;
+    write_all(&file::create(dir, &new, OFlags::WRONLY | OFlags::TRUNC)?, text.as_bytes())
+        .map_err(|(_, errno)| errno)?;
     dir.replace(&new, name)
 }
 
@@ -241,7 +282,8 @@ pub(super) fn lines(node: &Dir, name: &str) -> sys::Result<Vec<Vec<u64>>> {
     Ok(text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).filter_map(fields).collect())
 }
 
-fn members(node: &Node) -> Result<Vec<Record>> {
+/// The members that a group's own record names.
+pub(super) fn members(node: &Node) -> Result<Vec<Record>> {
     let lines = lines(&node.dir, MEMBERS).map_err(|errno| node.failed(errno, "reading the processes"))?;
     if lines.is_empty() && node.dir.is_removed() {
         return Err(node.vanished());

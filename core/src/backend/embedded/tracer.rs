@@ -83,6 +83,8 @@ impl Embedded {
         let failed = |errno| group.failed(errno, "writing freezer.state");
         let (was_asked, helper) = {
             let _held = self.lock_until(wait.deadline())?;
+            // Whoever could not take it back, for want of descriptors, does not begin.
+            Roll::read(&self.root)?;
             let was_asked = !Request::of(&group.dir).map_err(failed)?.is_none();
             let helper = read(&group.dir).map_err(failed)?.filter(|tracer| tracer.is_alive());
             if let Some(helper) = helper {
@@ -96,6 +98,15 @@ impl Embedded {
         if helper.is_none() {
             self.start_helper(group, wait)?;
         }
+        let attempt = self.await_stillness(group, wait, was_asked);
+        if attempt.is_err() && !was_asked {
+            self.undo(group);
+        }
+        attempt
+    }
+
+    fn await_stillness(&self, group: &Node, wait: &mut Wait<'_>, was_asked: bool) -> Result<Attempt> {
+        let failed = |errno| group.failed(errno, "reading freezer.state");
         let mut scan = self.scan();
         let mut patience = Patience::new();
         let mut quiet = 0;
@@ -103,17 +114,13 @@ impl Embedded {
             let held = self.lock_until(wait.deadline())?;
             let mut roll = Roll::read(&self.root)?;
             let pages = roll.subtree(group)?;
-            let tracer = match Request::of(&group.dir).map_err(failed)? {
+            let refused = match Request::of(&group.dir).map_err(failed)? {
                 Request::None => return Ok(Attempt { was_asked, outcome: Outcome::Cancelled }),
-                Request::Trace(tracer) => Some(tracer),
-                Request::Stop => None,
+                Request::Trace(tracer) => tracer.refused,
+                Request::Stop => 0,
             };
             let is_quiet = pass::look(&mut scan, &mut roll, &pages)?;
-            if !is_quiet && let Some(Tracer { refused, .. }) = tracer.filter(|tracer| tracer.refused != 0) {
-                if !was_asked {
-                    request::ask(&group.dir, false).map_err(failed)?;
-                    tracer.into_iter().for_each(Tracer::poke);
-                }
+            if !is_quiet && refused != 0 {
                 let why = "the helper may not trace the processes (kernel.yama.ptrace_scope, or another user's)";
                 return Err(Error::new(refused, format!("freezing {} by ptrace: {why}", group.path)));
             }
