@@ -169,8 +169,9 @@ impl Backend for Cgroup1 {
         "freezer.state"
     }
 
-    fn freeze(&self, group: &Node, wait: &mut Wait<'_>, _with_caller: bool) -> Result<Attempt> {
+    fn freeze(&self, group: &Node, wait: &mut Wait<'_>, with_caller: bool) -> Result<Attempt> {
         let failed = |errno| group.failed(errno, "freezing");
+        let held_caller = super::will_stop_caller(self, group, with_caller)?;
         let state = self.state_file(group)?;
         // THAWED says that nobody has asked, here or above.
         let was_thawed = read_state(&state).map_err(failed)? == State::Thawed;
@@ -183,7 +184,7 @@ impl Backend for Cgroup1 {
             // Nothing is half-done after an error.
             let _ = write_once(&state, b"THAWED");
         }
-        Ok(Attempt { was_asked, outcome: outcome? })
+        Ok(Attempt { was_asked, held_caller, outcome: outcome? })
     }
 
     fn thaw(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {

@@ -250,8 +250,9 @@ impl Backend for Cgroup2 {
         "cgroup.freeze"
     }
 
-    fn freeze(&self, group: &Node, wait: &mut Wait<'_>, _with_caller: bool) -> Result<Attempt> {
+    fn freeze(&self, group: &Node, wait: &mut Wait<'_>, with_caller: bool) -> Result<Attempt> {
         let failed = |errno| group.failed(errno, "freezing");
+        let held_caller = super::will_stop_caller(self, group, with_caller)?;
         let freeze = self.open_freeze_file(group)?;
         let was_asked = asked(&freeze).map_err(failed)?;
         if !was_asked {
@@ -263,7 +264,7 @@ impl Backend for Cgroup2 {
             // Nothing is half-done after an error.
             let _ = write_once(&freeze, b"0");
         }
-        Ok(Attempt { was_asked, outcome: outcome? })
+        Ok(Attempt { was_asked, held_caller, outcome: outcome? })
     }
 
     fn thaw(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
@@ -363,7 +364,7 @@ impl Cgroup2 {
             }
             if says_frozen {
                 // It will not say so a second time: no event to wait for.
-                patience = Patience::new();
+                patience.hurry();
             }
             if let Err(ended) = patience.wait(events, wait).map_err(failed)? {
                 return Ok(Outcome::Ended(ended));
@@ -507,17 +508,27 @@ fn asked(freeze: &File) -> sys::Result<bool> {
 
 /// Waiting for `cgroup.events` to change.
 ///
-/// The kernel limits how often it notifies, so that a change soon after another
-/// may be told up to 16 ms late: the first looks come on a short timer.
+/// A small group stops in the time that it takes to fall asleep and be woken: it
+/// is looked at a few times in a row. The kernel limits how often it notifies, so
+/// that a change soon after another may be told up to 16 ms late: the next looks
+/// come on a short timer.
 struct Patience {
+    looks: u32,
     next: Duration,
 }
 
 impl Patience {
+    const EAGER_LOOKS: u32 = 16;
+    const SHORTEST: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_millis(64);
 
     fn new() -> Patience {
-        Patience { next: Duration::from_millis(1) }
+        Patience { looks: 0, next: Patience::SHORTEST }
+    }
+
+    /// Starts again with the short waits.
+    fn hurry(&mut self) {
+        self.next = Patience::SHORTEST;
     }
 
     /// Whether what usually takes a moment has not come for a while.
@@ -531,10 +542,17 @@ impl Patience {
         events: &File,
         wait: &mut Wait<'_>,
     ) -> sys::Result<std::result::Result<(), crate::deadline::Ended>> {
-        let slice = match wait.slice(self.next) {
+        self.looks = self.looks.saturating_add(1);
+        let is_eager = self.looks <= Patience::EAGER_LOOKS;
+        let slice = match wait.slice(if is_eager { Duration::ZERO } else { self.next }) {
             Ok(slice) => slice,
             Err(ended) => return Ok(Err(ended)),
         };
+        if is_eager {
+            // Let a task that shares our CPU reach its stop.
+            std::thread::yield_now();
+            return Ok(Ok(()));
+        }
         self.next = (2 * self.next).min(Patience::LONGEST);
         let timeout = Timespec { tv_sec: slice.as_secs() as i64, tv_nsec: slice.subsec_nanos().into() };
         match rustix::event::poll(&mut [PollFd::new(events, PollFlags::PRI)], Some(&timeout)) {

@@ -148,6 +148,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Attempt {
     /// Whether the group had been asked to freeze already.
     pub was_asked: bool,
+    /// Whether the caller was in it, and so stopped with the others.
+    pub held_caller: bool,
     pub outcome: Outcome,
 }
 
@@ -270,7 +272,8 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// The file that holds the request, for locks on it.
     fn freeze_file(&self) -> &'static str;
 
-    /// Asks the group to freeze, and waits until it has.
+    /// Asks the group to freeze, and waits until it has. EDEADLK: the caller is
+    /// in it and may not stop with it; nothing was frozen.
     fn freeze(&self, group: &Node, wait: &mut Wait<'_>, with_caller: bool) -> Result<Attempt>;
 
     /// Takes the request back, and waits until no task is held by it.
@@ -288,6 +291,17 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// Ends every process of the group and below, newborn ones included, and
     /// waits until they are gone. The freezer's state stays as it was.
     fn kill(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome>;
+}
+
+/// Whether a freeze of this group is going to stop the caller. EDEADLK: it is,
+/// and must not.
+pub(crate) fn will_stop_caller(backend: &dyn Backend, group: &Node, with_caller: bool) -> Result<bool> {
+    let inside = backend.holds_caller(group)?;
+    if inside && !with_caller { Err(would_stop_caller(group)) } else { Ok(inside) }
+}
+
+pub(crate) fn would_stop_caller(group: &Node) -> Error {
+    Error::new(libc::EDEADLK, format!("freezing group {} would stop the caller, which is in it", group.path))
 }
 
 /// Sends one signal through a pidfd. EPERM; ESRCH: it has gone.

@@ -164,14 +164,9 @@ impl Group {
         let backend = self.backend()?;
         self.hierarchy().needs("freezer")?;
         let deadline = options.deadline;
-        let inside = backend.holds_caller(self.node())?;
-        if inside && !options.with_caller {
-            let why = format!("freezing {self} would stop the caller, which is in it");
-            return Err(Error::new(libc::EDEADLK, why));
-        }
         let began = frozen_time::now();
         let mut wait = Wait::with(deadline, options.meanwhile);
-        let attempt = backend.freeze(self.node(), &mut wait, inside)?;
+        let attempt = backend.freeze(self.node(), &mut wait, options.with_caller)?;
         if !attempt.was_asked && attempt.outcome != Outcome::Cancelled {
             // A figure for people: no reason to fail a freeze.
             let _ = frozen_time::begin(backend, self.node(), began);
@@ -179,7 +174,7 @@ impl Group {
         let error = match attempt.outcome {
             Outcome::Done => return Ok(()),
             // The caller was stopped, and runs again: somebody thawed it.
-            Outcome::Cancelled if inside => return Ok(()),
+            Outcome::Cancelled if attempt.held_caller => return Ok(()),
             Outcome::Cancelled => {
                 return Err(Error::new(libc::ECANCELED, format!("somebody thawed {self} while it was freezing")));
             }

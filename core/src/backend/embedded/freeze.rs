@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::lock::{self, Killer};
+use super::lock::{self, Held, Killer};
+use super::members::locate;
 use super::pass;
 use super::records::{Roll, key_of};
 use super::request::{self, Request};
 use super::{Embedded, Patience, StopMethod, stopped, tracer};
-use crate::backend::{Attempt, Node, Outcome, send};
+use crate::backend::{Attempt, Backend, Node, Outcome, send, would_stop_caller};
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::process::{self, Process, Stat};
@@ -32,36 +33,68 @@ const CANCELLED: u8 = 1;
 /// Above it: so much and an errno.
 const ENDED: u8 = 2;
 
+/// The hierarchy's lock, and what stands written while we have it.
+struct Turn {
+    roll: Roll,
+    /// The group's, and those below it.
+    pages: Vec<usize>,
+    /// What is asked of the group itself.
+    request: Request,
+    _held: Held,
+}
+
 impl Embedded {
     /// Asks a group to freeze and sees to it, by the means that is in use there
-    /// already, or else by the caller's. EDEADLK: the caller came into it.
+    /// already, or else by the caller's. EDEADLK: the caller is in it, or came into it.
     pub(super) fn ask_and_stop(&self, group: &Node, wait: &mut Wait<'_>, with_caller: bool) -> Result<Attempt> {
-        let by_helper = match self.request(group)? {
+        let turn = self.turn(group, wait.deadline())?;
+        let caller = locate(&turn.roll, process::this_process());
+        let caller = caller.map_err(|errno| Error::os(errno, "looking for the caller's group"))?;
+        let held_caller = caller.is_some_and(|page| turn.pages.contains(&page));
+        if held_caller && !with_caller {
+            return Err(would_stop_caller(group));
+        }
+        let by_helper = match turn.request {
             Request::None => self.stop == StopMethod::Ptrace,
             Request::Stop => false,
             Request::Trace(_) => true,
         };
-        if by_helper {
+        let (was_asked, outcome) = if by_helper {
+            drop(turn);
             // It traces the caller like any other.
-            self.freeze_by_helper(group, wait)
-        } else if with_caller {
-            self.freeze_with_caller(group, wait)
+            self.freeze_by_helper(group, wait)?
+        } else if held_caller {
+            let was_asked = !turn.request.is_none();
+            drop(turn);
+            (was_asked, self.freeze_with_caller(group, wait)?)
         } else {
-            self.freeze_but_caller(group, wait, false)
-        }
+            self.freeze_but_caller(group, turn, wait, false)?
+        };
+        Ok(Attempt { was_asked, held_caller, outcome })
     }
 
-    fn freeze_with_caller(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Attempt> {
-        let was_asked = !self.request(group)?.is_none();
+    /// Takes the lock and reads what is written down.
+    fn turn(&self, group: &Node, deadline: Deadline) -> Result<Turn> {
+        let held = self.lock_until(deadline)?;
+        let roll = Roll::read(&self.root)?;
+        let pages = roll.subtree(group)?;
+        let request = Request::of(&group.dir).map_err(|errno| group.failed(errno, "reading freezer.state"))?;
+        Ok(Turn { roll, pages, request, _held: held })
+    }
+
+    fn freeze_with_caller(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
         let deadline = wait.deadline();
-        let freeze = || self.freeze_but_caller(group, &mut Wait::until(deadline), true).map(|attempt| attempt.outcome);
+        let freeze = || {
+            let turn = self.turn(group, deadline)?;
+            self.freeze_but_caller(group, turn, &mut Wait::until(deadline), true).map(|(_, outcome)| outcome)
+        };
         let outcome = match self.beside(wait, freeze).map_err(|error| error.context("freezing with the caller"))? {
             Some(outcome) => outcome,
             // What it did shows.
-            None if self.request(group)?.is_none() => Outcome::Cancelled,
+            None if !self.is_asked(group)? => Outcome::Cancelled,
             None => Outcome::Done,
         };
-        Ok(Attempt { was_asked, outcome })
+        Ok(outcome)
     }
 
     /// Stops the caller, who has just come into a group that is asked.
@@ -114,14 +147,25 @@ impl Embedded {
         }
     }
 
-    /// `beside`: we are a helper, and no process of the group that counts.
-    fn freeze_but_caller(&self, group: &Node, wait: &mut Wait<'_>, beside: bool) -> Result<Attempt> {
-        let mut asked_before = None;
-        let attempt = self.stop_but_caller(group, wait, beside, &mut asked_before);
-        if attempt.is_err() && asked_before == Some(false) {
+    /// Whether the group was asked already, and how the wait ended. `beside`: we
+    /// are a helper, and no process of the group that counts.
+    fn freeze_but_caller(
+        &self,
+        group: &Node,
+        turn: Turn,
+        wait: &mut Wait<'_>,
+        beside: bool,
+    ) -> Result<(bool, Outcome)> {
+        let was_asked = !turn.request.is_none();
+        if !was_asked {
+            let asked = tracer::clear(&group.dir).and_then(|()| request::ask(&group.dir, true));
+            asked.map_err(|errno| group.failed(errno, "writing freezer.state"))?;
+        }
+        let outcome = self.stop_but_caller(group, turn, wait, beside);
+        if outcome.is_err() && !was_asked {
             self.undo(group);
         }
-        attempt
+        outcome.map(|outcome| (was_asked, outcome))
     }
 
     /// After a failed freeze of ours nothing is half-done: no descriptor was left
@@ -132,55 +176,37 @@ impl Embedded {
         helper.into_iter().for_each(tracer::Tracer::poke);
     }
 
-    /// `asked_before`: set once the group is asked, to whether it had been.
-    fn stop_but_caller(
-        &self,
-        group: &Node,
-        wait: &mut Wait<'_>,
-        beside: bool,
-        asked_before: &mut Option<bool>,
-    ) -> Result<Attempt> {
-        let unwritten = |errno| group.failed(errno, "writing freezer.state");
+    fn stop_but_caller(&self, group: &Node, mut turn: Turn, wait: &mut Wait<'_>, beside: bool) -> Result<Outcome> {
         let mut scan = self.scan();
         let mut patience = Patience::new();
         let mut quiet = 0;
+        if turn.request.is_none() {
+            // The first pass has to stop everybody; the next one counts.
+            scan.spare_orphans();
+        }
         loop {
-            let held = self.lock_until(wait.deadline())?;
-            let mut roll = Roll::read(&self.root)?;
-            let pages = roll.subtree(group)?;
-            let request = self.request(group)?;
-            let was_asked = match *asked_before {
-                Some(was_asked) if request.is_none() => {
-                    return Ok(Attempt { was_asked, outcome: Outcome::Cancelled });
-                }
-                Some(was_asked) => was_asked,
-                None => {
-                    if request.is_none() {
-                        // The first pass has to stop everybody; the next one counts.
-                        scan.spare_orphans();
-                        tracer::clear(&group.dir).and_then(|()| request::ask(&group.dir, true)).map_err(unwritten)?;
-                    }
-                    *asked_before.insert(!request.is_none())
-                }
-            };
-            let mut pass = pass::stop(&self.root, &mut scan, &mut roll, &pages)?;
+            let Turn { roll, pages, .. } = &mut turn;
+            let mut pass = pass::stop(&self.root, &mut scan, roll, pages)?;
             if pass.hasty {
                 // Most have stopped by the time that the last was told to.
-                pass = pass::stop(&self.root, &mut scan, &mut roll, &pages)?;
+                pass = pass::stop(&self.root, &mut scan, roll, pages)?;
             }
             if pass.met_caller && !beside {
-                let why = format!("freezing {} would stop the caller, which has come into it", group.path);
-                return Err(Error::new(libc::EDEADLK, why));
+                return Err(would_stop_caller(group));
             }
-            drop(held);
+            drop(turn);
             quiet = if pass.quiet { quiet + 1 } else { 0 };
             if quiet == QUIET || (pass.quiet && pass.unborn) {
-                return Ok(Attempt { was_asked, outcome: Outcome::Done });
+                return Ok(Outcome::Done);
             }
             if quiet == 0
                 && let Err(ended) = patience.wait(wait)
             {
-                return Ok(Attempt { was_asked, outcome: Outcome::Ended(ended) });
+                return Ok(Outcome::Ended(ended));
+            }
+            turn = self.turn(group, wait.deadline())?;
+            if turn.request.is_none() {
+                return Ok(Outcome::Cancelled);
             }
         }
     }
@@ -298,7 +324,7 @@ impl Embedded {
     }
 
     fn page_within(&self, roll: &Roll, group: &Node, process: &Process) -> Result<usize> {
-        match super::members::locate(roll, process.pid()) {
+        match locate(roll, process.pid()) {
             Ok(Some(page)) => Ok(page),
             Ok(None) => roll.find(group),
             Err(_) => Err(process::no_such_process(process.pid())),
@@ -316,7 +342,7 @@ impl Embedded {
             let _held = self.lock()?;
             let roll = Roll::read(&self.root)?;
             self.release_unasked(&roll, &roll.subtree(group)?)?;
-            super::members::locate(&roll, process::this_process())
+            locate(&roll, process::this_process())
                 .ok()
                 .flatten()
                 .is_some_and(|page| roll.subtree(group).is_ok_and(|pages| pages.contains(&page)))
@@ -372,9 +398,5 @@ impl Embedded {
                 return Ok(Outcome::Ended(ended));
             }
         }
-    }
-
-    fn request(&self, group: &Node) -> Result<Request> {
-        Request::of(&group.dir).map_err(|errno| group.failed(errno, "reading freezer.state"))
     }
 }

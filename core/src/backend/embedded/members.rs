@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Mutex;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, RawDir};
 
 use super::numbers;
 use super::records::{Key, Record, Roll, key_of};
@@ -276,12 +276,14 @@ impl<'a> Scan<'a> {
     fn orphans(&self, roll: &Roll, sessions: &HashMap<i32, Witness>, seen: &HashSet<i32>) -> Result<Vec<Candidate>> {
         let failed = |errno| Error::os(errno, "listing the processes");
         let before = self.sessions.take();
-        let mut now = HashMap::with_capacity(before.len());
+        let mut before = before.into_iter().peekable();
+        let mut now = Vec::with_capacity(before.len());
         let mut found = Vec::new();
         for id in listed().map_err(failed)? {
             let (pid, _) = id;
-            if let Some(session) = before.get(&id).filter(|session| !sessions.contains_key(session)) {
-                now.insert(id, *session);
+            while before.next_if(|((known, _), _)| *known < pid).is_some() {}
+            if let Some(known) = before.next_if(|(known, session)| *known == id && !sessions.contains_key(session)) {
+                now.push(known);
                 continue;
             }
             if seen.contains(&pid) {
@@ -292,7 +294,7 @@ impl<'a> Scan<'a> {
                 other => other.map_err(failed)?,
             };
             let Some(witness) = sessions.get(&stat.session) else {
-                now.insert(id, stat.session);
+                now.push((id, stat.session));
                 continue;
             };
             // Whoever is recorded, or descends from one who is, is not lost.
@@ -323,19 +325,21 @@ fn is_crowded(dead: &HashSet<Key>, records: &[Record]) -> bool {
 /// A process is known by its number and by the inode of `/proc/PID`, which is
 /// made for it and goes with it. It can leave its session, but only for one of
 /// its own: it never comes into one of ours.
+///
+/// They are in the order of their numbers, as `/proc` lists them.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    known: Mutex<HashMap<(i32, u64), i32>>,
+    known: Mutex<Vec<((i32, u64), i32)>>,
 }
 
 impl Sessions {
     /// What is known, and nothing if another thread is at it: also if that
     /// thread was left behind by a fork.
-    fn take(&self) -> HashMap<(i32, u64), i32> {
+    fn take(&self) -> Vec<((i32, u64), i32)> {
         self.known.try_lock().map(|mut known| std::mem::take(&mut *known)).unwrap_or_default()
     }
 
-    fn put(&self, now: HashMap<(i32, u64), i32>) {
+    fn put(&self, now: Vec<((i32, u64), i32)>) {
         if let Ok(mut known) = self.known.try_lock() {
             *known = now;
         }
@@ -488,7 +492,9 @@ fn listed() -> sys::Result<Vec<(i32, u64)>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
     let mut found = Vec::new();
-    for entry in rustix::fs::Dir::new(proc)? {
+    let mut buffer = Vec::with_capacity(32 * 1024);
+    let mut entries = RawDir::new(proc, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
         let entry = entry?;
         let pid = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());
         found.extend(pid.map(|pid| (pid, entry.ino())));

@@ -1,13 +1,13 @@
 //! One pass over some groups: whoever is not still is stopped.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::members::{Member, Scan};
 use super::numbers;
 use super::records::{Key, Roll, key_of};
 use super::still::{self, Stillness};
-use super::stopped::{self, Stopped};
+use super::stopped;
 use crate::backend::Node;
 use crate::error::{Error, Result};
 use crate::process::{self, Process, Stat};
@@ -34,20 +34,23 @@ pub(super) fn stop(root: &Node, scan: &mut Scan<'_>, roll: &mut Roll, pages: &[u
     let caller = process::this_process();
     let mut pass = Pass { quiet: true, hasty: false, unborn: false, met_caller: false };
     let births = if scan.spares_orphans() { 0 } else { numbers::forks() };
-    let mut held: HashMap<usize, Stopped> = HashMap::new();
+    let mut held = std::mem::take(&mut roll.stopped);
     scan.visit(roll, pages, &mut |roll, members| {
         let mut to_record: BTreeMap<usize, Vec<(Key, bool)>> = BTreeMap::new();
         let mut to_stop = Vec::new();
+        let mut dirs = BTreeMap::new();
         for member in members {
             if member.stat.pid == caller {
                 pass.met_caller = true;
                 continue;
             }
             let held = match held.entry(member.page) {
-                std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-                std::collections::hash_map::Entry::Vacant(unread) => {
-                    let stopped = stopped::read(&roll.dir(root, member.page)?);
-                    unread.insert(stopped.map_err(|errno| failed(roll, member.page, errno))?)
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unread) => {
+                    let dir = roll.dir(root, member.page)?;
+                    let stopped = stopped::read(&dir).map_err(|errno| failed(roll, member.page, errno))?;
+                    dirs.insert(member.page, dir);
+                    unread.insert(stopped)
                 }
             };
             let key = key_of(&member.stat);
@@ -74,13 +77,15 @@ pub(super) fn stop(root: &Node, scan: &mut Scan<'_>, roll: &mut Roll, pages: &[u
             }
         }
         for (page, entries) in to_record {
-            stopped::append(&roll.dir(root, page)?, &entries).map_err(|errno| failed(roll, page, errno))?;
+            let dir = dirs.remove(&page).map_or_else(|| roll.dir(root, page), Ok)?;
+            stopped::append(&dir, &entries).map_err(|errno| failed(roll, page, errno))?;
         }
         for key in to_stop {
             signal(key, libc::SIGSTOP).or_else(passable)?;
         }
         Ok(())
     })?;
+    roll.stopped = held;
     pass.quiet &= !scan.has_lost();
     pass.hasty = scan.has_left_orphans();
     pass.unborn = births != 0 && pass.quiet && numbers::forks() == births;

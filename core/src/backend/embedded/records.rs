@@ -13,7 +13,8 @@ use rustix::fs::OFlags;
 use super::file::MEMBERS;
 use super::members::Findings;
 use super::request::{self, Request};
-use super::{file, stopped, tracer};
+use super::stopped::{self, Stopped};
+use super::{file, tracer};
 use crate::backend::Node;
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
@@ -46,6 +47,8 @@ pub(super) struct Page {
 #[derive(Debug)]
 pub(super) struct Roll {
     pub pages: Vec<Page>,
+    /// Whom we hold stopped, of the groups that a pass has looked at.
+    pub stopped: HashMap<usize, Stopped>,
     page_of: HashMap<Key, usize>,
 }
 
@@ -61,7 +64,7 @@ impl Roll {
         for (index, page) in pages.iter().enumerate() {
             page_of.extend(page.records.iter().map(|record| (record.key, index)));
         }
-        Ok(Roll { pages, page_of })
+        Ok(Roll { pages, stopped: HashMap::new(), page_of })
     }
 
     /// The group whose own record names the process.

@@ -5,7 +5,10 @@ use rustix::fs::OFlags;
 use super::file::{self, REQUEST};
 use super::lock::write_at_start;
 use super::tracer::{self, Tracer};
-use crate::sys::{self, Errno, dir::Dir};
+use crate::sys::{
+    self, Errno,
+    dir::{Dir, read_short},
+};
 
 /// What is asked of one group, apart from what is asked above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +23,13 @@ pub(super) enum Request {
 
 impl Request {
     pub(super) fn of(dir: &Dir) -> sys::Result<Request> {
-        match file::read(dir, REQUEST) {
-            Ok(word) if word.trim_ascii() == b"FROZEN" => {}
+        let file = match file::open(dir, REQUEST, OFlags::RDONLY) {
             // Not there: it is made when it is first written to.
-            Ok(_) | Err(Errno::NOENT) => return Ok(Request::None),
-            Err(errno) => return Err(errno),
+            Err(Errno::NOENT) => return Ok(Request::None),
+            other => other?,
+        };
+        if read_short(&file, &mut [0; 256])?.trim_ascii() != b"FROZEN" {
+            return Ok(Request::None);
         }
         Ok(match tracer::read(dir)? {
             None => Request::Stop,

@@ -16,7 +16,7 @@ use super::records::{self, Key, Roll, key_of};
 use super::request::{self, Request};
 use super::still::{self, Stillness};
 use super::{Embedded, Patience, lock};
-use crate::backend::{Attempt, Node, Outcome};
+use crate::backend::{Node, Outcome};
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::process::{self, Stat};
@@ -78,8 +78,8 @@ pub(super) fn clear(dir: &Dir) -> sys::Result<()> {
 
 impl Embedded {
     /// Starts a helper, or takes the one that is there, and looks until
-    /// everybody is still.
-    pub(super) fn freeze_by_helper(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Attempt> {
+    /// everybody is still. Whether the group was asked already, and how that ended.
+    pub(super) fn freeze_by_helper(&self, group: &Node, wait: &mut Wait<'_>) -> Result<(bool, Outcome)> {
         let failed = |errno| group.failed(errno, "writing freezer.state");
         let (was_asked, helper) = {
             let _held = self.lock_until(wait.deadline())?;
@@ -105,7 +105,7 @@ impl Embedded {
         attempt
     }
 
-    fn await_stillness(&self, group: &Node, wait: &mut Wait<'_>, was_asked: bool) -> Result<Attempt> {
+    fn await_stillness(&self, group: &Node, wait: &mut Wait<'_>, was_asked: bool) -> Result<(bool, Outcome)> {
         let failed = |errno| group.failed(errno, "reading freezer.state");
         let mut scan = self.scan();
         let mut patience = Patience::new();
@@ -115,7 +115,7 @@ impl Embedded {
             let mut roll = Roll::read(&self.root)?;
             let pages = roll.subtree(group)?;
             let refused = match Request::of(&group.dir).map_err(failed)? {
-                Request::None => return Ok(Attempt { was_asked, outcome: Outcome::Cancelled }),
+                Request::None => return Ok((was_asked, Outcome::Cancelled)),
                 Request::Trace(tracer) => tracer.refused,
                 Request::Stop => 0,
             };
@@ -127,12 +127,12 @@ impl Embedded {
             drop(held);
             quiet = if is_quiet { quiet + 1 } else { 0 };
             if quiet == super::freeze::QUIET {
-                return Ok(Attempt { was_asked, outcome: Outcome::Done });
+                return Ok((was_asked, Outcome::Done));
             }
             if quiet == 0
                 && let Err(ended) = patience.wait(wait)
             {
-                return Ok(Attempt { was_asked, outcome: Outcome::Ended(ended) });
+                return Ok((was_asked, Outcome::Ended(ended)));
             }
         }
     }
