@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
+
 use crate::attribute;
 use crate::backend::{Backend, Node, passing};
 use crate::deadline::Wait;
@@ -297,7 +299,9 @@ impl Group {
     /// group was removed. ECHILD: in a forked child.
     pub fn attribute(&self, name: &str) -> Result<Option<String>> {
         self.backend()?;
-        attribute::get(&self.node, self.attribute_name(name)?)
+        let found = attribute::get(&self.node, self.attribute_name(name)?)?;
+        self.must_be_there()?;
+        Ok(found)
     }
 
     /// Notes something on the group's directory, where every process sees it and
@@ -315,7 +319,8 @@ impl Group {
             let why = format!("{} bytes for {name}, which takes {}", value.len(), attribute::LONGEST);
             return Err(Error::new(libc::E2BIG, why));
         }
-        attribute::must_set(&self.node, name, value)
+        attribute::must_set(&self.node, name, value)?;
+        self.must_be_there()
     }
 
     /// Takes a note off the group's directory, whether there is one or not.
@@ -373,6 +378,15 @@ impl Group {
             found.extend(members(child)?);
         }
         Ok(found)
+    }
+
+    /// ENODEV if the group was removed: its directory, held open, still has its
+    /// attributes then, and takes new ones, but no files.
+    fn must_be_there(&self) -> Result<()> {
+        match self.node.dir.open_file("cgroup.procs", OFlags::PATH) {
+            Ok(_) => Ok(()),
+            Err(errno) => Err(self.node.failed(errno, "looking at the directory")),
+        }
     }
 
     fn attribute_name<'a>(&self, name: &'a str) -> Result<&'a str> {

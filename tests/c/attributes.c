@@ -16,7 +16,7 @@ int main(int argc, char *argv[])
 					   "notes.a b", "notes.\xff", "freezer.key" };
 	struct cgf_subsystem s = { .size = sizeof(s), .name = "notes" };
 	struct cgf_group *group;
-	char buffer[16], *long_text = malloc(2000);
+	char buffer[16], long_text[1026];
 	pid_t child;
 
 	(void)argc;
@@ -56,6 +56,7 @@ int main(int argc, char *argv[])
 		OK(cgf_attribute_set(same, "notes.from", "a child", &err));
 		cgf_group_free(same);
 		cgf_hierarchy_free(own);
+		cgf_group_free(group);
 		_exit(0);
 	}
 	t_wait_part(child);
@@ -75,7 +76,6 @@ int main(int argc, char *argv[])
 	check(group, "notes.key", long_text);
 	OK(cgf_attribute_set(group, "notes.key", NULL, &err));
 	FAILS(ENODATA, cgf_attribute_get(group, "notes.key", buffer, sizeof(buffer), &err));
-	free(long_text);
 
 	OK(cgf_group_remove(group, 0, &err));
 	cgf_group_free(group);

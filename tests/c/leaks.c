@@ -30,14 +30,11 @@ static void controller(void)
 	struct cgf_reference *reference;
 	struct cgf_hierarchy *h;
 	struct cgf_group *group, *copy;
-	char name[96], options[96];
 	pid_t pid;
 
 	OK(cgf_subsystem_register(&s, &err));
 	FAILS(EEXIST, cgf_subsystem_register(&s, &err));
-	snprintf(name, sizeof(name), "%s-other", t_name);
-	snprintf(options, sizeof(options), "signal,leaky,backend=%s", t_backend());
-	OK(cgf_hierarchy_open(name, options, &h, &err));
+	h = t_other(",signal,leaky");
 	OK(cgf_group_create(h, "g", &group, &err));
 	OK(cgf_attribute_set(group, "leaky.key", "value", &err));
 	OK(cgf_control_files(group, NULL, 0, &err));

@@ -86,7 +86,7 @@ int main(int argc, char *argv[])
 	struct cgf_subsystem after = { .size = sizeof(after), .name = "zz", .create = after_one };
 	struct cgf_group *group, *copy = NULL, *where;
 	struct cgf_hierarchy *h = NULL;
-	char name[96], options[96], text[64];
+	char text[64];
 	pid_t pid;
 
 	(void)argc;
@@ -143,13 +143,10 @@ int main(int argc, char *argv[])
 	was("destroy /a\n");
 
 	/* Who refuses a hierarchy has none. */
-	snprintf(name, sizeof(name), "%s-other", t_name);
-	snprintf(options, sizeof(options), "notes,backend=%s", t_backend());
 	snprintf(fails_at, sizeof(fails_at), "mount");
-	FAILS(EXFULL, cgf_hierarchy_open(name, options, &h, &err));
-	CHECK(!h);
+	t_no_other(EXFULL, ",notes");
 	fails_at[0] = 0;
-	FAILS(ENOENT, cgf_hierarchy_open_existing(name, options, &h, &err));
+	FAILS(ENOENT, cgf_hierarchy_open_existing(t_other_name, t_other_options, &h, &err));
 	was("mount\nunmount\n");
 
 	T_END();

@@ -52,20 +52,6 @@ static void refused(int expected, struct cgf_subsystem s)
 	CHECK(frees == 0);
 }
 
-static struct cgf_hierarchy *other(const char *subsystems, int expected)
-{
-	struct cgf_hierarchy *h = NULL;
-	char name[96], options[128];
-
-	snprintf(name, sizeof(name), "%s-other", t_name);
-	snprintf(options, sizeof(options), "backend=%s%s", t_backend(), subsystems);
-	if (expected)
-		FAILS(expected, cgf_hierarchy_open(name, options, &h, &err));
-	else
-		OK(cgf_hierarchy_open(name, options, &h, &err));
-	return h;
-}
-
 static void names(void)
 {
 	static const char *const bad[] = { "", "Ours", "our-s", "9ours", "_ours", "ours.x", "cgf", "cgroup", "\xff",
@@ -84,7 +70,7 @@ static void names(void)
 	FAILS(ENOENT, cgf_subsystem_unregister("freezer", &err));
 	FAILS(EINVAL, cgf_subsystem_register(NULL, &err));
 	FAILS(EINVAL, cgf_subsystem_unregister(NULL, &err));
-	CHECK(!other(",ours", ENOENT));
+	t_no_other(ENOENT, ",ours");
 }
 
 static void controllers(void)
@@ -138,7 +124,7 @@ static void files(void)
 	refused(E2BIG, s);
 	later[1].more = 0;
 	OK(cgf_subsystem_register(&s, &err));
-	h = other(",ours", 0);
+	h = t_other(",ours");
 	OK(cgf_group_open(h, "/", &root, &err));
 	t_reads(root, "ours.one", "0\n");
 	t_reads(root, "ours.two", "0\n");
@@ -155,7 +141,7 @@ static void files(void)
 	for (int i = 0; i < 3; i++) {
 		two[1].name = (const char *[]){ "one", "", "a/b" }[i];
 		OK(cgf_subsystem_register(&s, &err));
-		CHECK(!other(",ours", EINVAL));
+		t_no_other(EINVAL, ",ours");
 		OK(cgf_subsystem_unregister("ours", &err));
 		CHECK(frees == 1);
 		frees = 0;
@@ -199,7 +185,7 @@ static void sizes(void)
 	s = ours();
 	s.size = offsetof(struct cgf_subsystem, attach);
 	OK(cgf_subsystem_register(&s, &err));
-	h = other(",signal,ours", 0);
+	h = t_other(",signal,ours");
 	creates = attaches = 0;
 	OK(cgf_group_create(h, "g", &group, &err));
 	pid = t_sleeper(group);
@@ -215,7 +201,7 @@ static void sizes(void)
 	/* A name, and nothing else. */
 	s.size = 2 * sizeof(size_t);
 	OK(cgf_subsystem_register(&s, &err));
-	h = other(",ours", 0);
+	h = t_other(",ours");
 	OK(cgf_hierarchy_unmount(h, &err));
 	cgf_hierarchy_free(h);
 	OK(cgf_subsystem_unregister("ours", &err));
@@ -243,7 +229,7 @@ static void life(void)
 	memset(&file, 0xff, sizeof(file));
 	memset(&s, 0xff, sizeof(s));
 
-	h = other(",ours", 0);
+	h = t_other(",ours");
 	OK(cgf_group_create(h, "g", &group, &err));
 	OK(cgf_group_open(h, "g", &same, &err));
 	OK(cgf_subsystem_unregister("ours", &err));
@@ -290,7 +276,7 @@ static void strangers(void)
 	pid_t pid;
 
 	OK(cgf_subsystem_register(&s, &err));
-	h = other(",freezer,signal,ours", 0);
+	h = t_other(",freezer,signal,ours");
 	OK(cgf_group_create(h, "g", &group, &err));
 	pid = t_sleeper(group);
 	cgf_group_free(group);
@@ -299,8 +285,8 @@ static void strangers(void)
 	CHECK(frees == 1);
 	frees = 0;
 
-	CHECK(!other(",freezer,signal,ours", ENOENT));
-	again = other("", 0);
+	t_no_other(ENOENT, ",freezer,signal,ours");
+	again = t_other("");
 	OK(cgf_group_open(again, "g", &group, &err));
 	FAILS(ENOENT, cgf_group_create(again, "h", &none, &err));
 	FAILS(ENOENT, cgf_attach(group, getpid(), &err));

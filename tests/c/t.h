@@ -118,22 +118,17 @@ static T_UNUSED void t_sleep_ms(long ms)
 	nanosleep(&time, NULL);
 }
 
-/* Ends what a failed test leaves. */
-static void t_clean(void)
+/* Ends a hierarchy with everything in it. */
+static void t_clean_up(struct cgf_hierarchy *h)
 {
 	char paths[65536];
 	struct cgf_group *root, *group;
 
-	if (!t_h || getpid() != t_pid)
-		return;
-	/* It has been told; callbacks that run from here on find a clean one. */
-	cgf_error_free(err);
-	err = NULL;
-	if (!cgf_group_open(t_h, "/", &root, NULL)) {
+	if (!cgf_group_open(h, "/", &root, NULL)) {
 		paths[0] = 0;
 		cgf_group_list(root, paths, sizeof(paths) - 1, NULL);
 		for (char *path = strtok(paths, "\n"); path; path = strtok(NULL, "\n"))
-			if (!cgf_group_open(t_h, path, &group, NULL)) {
+			if (!cgf_group_open(h, path, &group, NULL)) {
 				cgf_thaw(group, NULL);
 				cgf_group_remove(group, CGF_REMOVE_KILL | CGF_REMOVE_RECURSIVE, NULL);
 				cgf_group_free(group);
@@ -142,8 +137,54 @@ static void t_clean(void)
 	}
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
-	cgf_hierarchy_unmount(t_h, NULL);
-	cgf_hierarchy_free(t_h);
+	cgf_hierarchy_unmount(h, NULL);
+	cgf_hierarchy_free(h);
+}
+
+/* The name of a second hierarchy of the program's own, and options for it. */
+static char t_other_name[80], t_other_options[256];
+
+static T_UNUSED void t_name_other(const char *more_options)
+{
+	snprintf(t_other_name, sizeof(t_other_name), "%s-other", t_name);
+	snprintf(t_other_options, sizeof(t_other_options), "backend=%s%s", t_backend(), more_options);
+}
+
+/* Opens it. */
+static T_UNUSED struct cgf_hierarchy *t_other(const char *more_options)
+{
+	struct cgf_hierarchy *h = NULL;
+
+	t_name_other(more_options);
+	OK(cgf_hierarchy_open(t_other_name, t_other_options, &h, &err));
+	CHECK(h);
+	return h;
+}
+
+/* Fails to open it. */
+static T_UNUSED void t_no_other(int expected, const char *more_options)
+{
+	struct cgf_hierarchy *h = NULL;
+
+	t_name_other(more_options);
+	FAILS(expected, cgf_hierarchy_open(t_other_name, t_other_options, &h, &err));
+	CHECK(!h);
+}
+
+/* Ends what a failed test leaves. */
+static void t_clean(void)
+{
+	struct cgf_hierarchy *other;
+
+	if (!t_h || getpid() != t_pid)
+		return;
+	/* It has been told; callbacks that run from here on find a clean one. */
+	cgf_error_free(err);
+	err = NULL;
+	t_name_other("");
+	if (!cgf_hierarchy_open_existing(t_other_name, t_other_options, &other, NULL))
+		t_clean_up(other);
+	t_clean_up(t_h);
 	t_h = NULL;
 }
 

@@ -10,6 +10,13 @@ use std::time::{Duration, Instant};
 /// How long a test waits for what must come, on a machine that is busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long the tests that try to break something go on at least: as long as it
+/// takes, or so many seconds as `CGF_STRESS` says.
+pub fn stress() -> Duration {
+    let seconds = std::env::var("CGF_STRESS").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0))
+}
+
 /// Waits until `seen` gives something; an error says what did not come.
 pub fn wait_for<T>(what: &str, mut seen: impl FnMut() -> Option<T>) -> Result<T, String> {
     let start = Instant::now();

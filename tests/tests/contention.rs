@@ -290,3 +290,47 @@ fn a_fork_elsewhere_does_not_hold_up_a_spawn() {
         });
     });
 }
+
+/// R1.3: two processes make and remove one group in a loop. Each is told what
+/// came of it, and in the end there is nothing half-made.
+#[test]
+fn two_processes_make_and_remove_one_group() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let name = own.0.name().to_str().unwrap().to_owned();
+        let until = Instant::now() + ROUND.max(stage::stress());
+        let contend = || -> Result<usize, String> {
+            let mut driver = Driver::start(Surface::Rust.command()?)?;
+            let said = |failure: cgf_tests::driver::Failure| format!("{}: {}", failure.errno, failure.message);
+            driver.ask(&["hierarchy", &name, &format!("backend={backend}")]).map_err(said)?;
+            let mut made = 0;
+            while Instant::now() < until {
+                match driver.ask(&["create", "one/two"]) {
+                    Ok(_) => made += 1,
+                    // The other has it, or has just taken the parent away.
+                    Err(failure) if [libc::EEXIST, libc::ENODEV, libc::ENOENT].contains(&failure.errno) => {}
+                    Err(failure) => return Err(format!("create: {}", said(failure))),
+                }
+                driver.ask(&["forget"]).map_err(said)?;
+                match driver.ask(&["remove", "one", "kill", "recursive"]) {
+                    Ok(_) => {}
+                    Err(failure) if [libc::ENODEV, libc::ENOENT].contains(&failure.errno) => {}
+                    Err(failure) => return Err(format!("remove: {}", said(failure))),
+                }
+                driver.ask(&["forget"]).map_err(said)?;
+            }
+            driver.end();
+            Ok(made)
+        };
+        std::thread::scope(|scope| {
+            for contender in [scope.spawn(contend), scope.spawn(contend)] {
+                let made = contender.join().unwrap().unwrap_or_else(|why| panic!("on {backend}: {why}"));
+                assert!(made > 0, "one of them never made the group on {backend}");
+            }
+        });
+        if let Ok(left) = own.0.open_group("one") {
+            left.remove_with(cgf::RemoveOptions { kill: false, recursive: true }).unwrap();
+        }
+        assert!(own.0.groups().unwrap().is_empty());
+    });
+}

@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cgf::{
     Attach, BackendKind, ControlFile, Error, Group, Hierarchy, Options, RemoveOptions, Result, Spawn, State, Subsystem,
@@ -382,7 +382,8 @@ fn a_family_moves_together_through_all_trees() {
         // The tree that freezes, and two others; the fourth kind is not ours.
         let ours = |places: &[String]| places.iter().filter(|place| !place.is_empty()).count();
         let mut here = 0;
-        for turn in 0..1000 {
+        let until = Instant::now() + stage::stress();
+        for turn in (0..).take_while(|&turn| turn < 1000 || Instant::now() < until) {
             let target = 1 - here;
             refuse.store(turn % 5 == 4, Ordering::SeqCst);
             match groups[target].attach(pid) {

@@ -387,18 +387,31 @@ impl Embedded {
     /// Removes a group's directory with our own files in it.
     fn sweep(&self, parent: &Node, name: &OsStr) -> sys::Result<()> {
         let dir = parent.dir.open_dir(name)?;
-        let mut files = dir.files()?;
-        // The file that tells a group goes last.
-        files.sort_by_key(|name| name == file::MEMBERS);
-        for ours in files.iter().filter(|name| file::is_ours(name)).filter_map(|name| name.to_str()) {
-            dir.unlink(ours)?;
+        // Whoever wants a lock on the request makes that file if it is not there,
+        // and does not hold our lock yet: it may come back between the two steps.
+        for _ in 0..SWEEPS {
+            let mut files = dir.files()?;
+            // The file that tells a group goes last.
+            files.sort_by_key(|name| name == file::MEMBERS);
+            for ours in files.iter().filter(|name| file::is_ours(name)).filter_map(|name| name.to_str()) {
+                match dir.unlink(ours) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+            match parent.dir.rmdir(name) {
+                Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+                other => return other,
+            }
         }
-        match parent.dir.rmdir(name) {
-            Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Errno::BUSY),
-            other => other,
-        }
+        // It stays a group.
+        records::begin(&dir)?;
+        Err(Errno::BUSY)
     }
 }
+
+/// How often a file that comes back is removed again.
+const SWEEPS: usize = 100;
 
 /// The topmost of the groups that a group's directory lies in, as far as they
 /// are the same user's: what others write there is not about us.
