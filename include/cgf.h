@@ -335,8 +335,8 @@ struct cgf_control_file {
  * positive number, or one below -4095, is an error of the callback's own:
  * -EINVAL, with a message that says so.
  *
- * Somebody who comes into a group is announced in this order (R2.2), to the
- * subsystems by name in each line:
+ * Somebody who comes into a group is announced in these steps (R2.2), each to the
+ * subsystems in the order of their names:
  *
  *     can_attach, then can_attach_task for each thread
  *     pre_attach
@@ -796,7 +796,7 @@ ssize_t cgf_attribute_get(const struct cgf_group *g,
  * Returns 0, or
  *
  *     -EINVAL  not of a subsystem that the hierarchy is bound to; not UTF-8
- *     -E2BIG   a value of more than 4096 bytes
+ *     -E2BIG   a value of more than 1024 bytes
  *     -ENOSPC  the kernel keeps no more: 128 notes and 128 KiB a group
  *     -EACCES  nothing may be noted on this group
  *     -ENODEV  the group was removed

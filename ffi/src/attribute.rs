@@ -43,7 +43,7 @@ pub unsafe extern "C" fn cgf_attribute_get(
 /// Returns 0, or
 ///
 ///     -EINVAL  not of a subsystem that the hierarchy is bound to; not UTF-8
-///     -E2BIG   a value of more than 4096 bytes
+///     -E2BIG   a value of more than 1024 bytes
 ///     -ENOSPC  the kernel keeps no more: 128 notes and 128 KiB a group
 ///     -EACCES  nothing may be noted on this group
 ///     -ENODEV  the group was removed

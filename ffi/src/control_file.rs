@@ -122,7 +122,7 @@ fn whole_text(read: ReadCallback, state: *mut c_void, group: &Group) -> cgf_core
         // Some more: it may have grown by the time that it is asked again.
         room = length + length / 4 + 1;
     }
-    Err(Error::new(libc::EAGAIN, format!("its text did not fit, {TRIES} times, where it had said that it would")))
+    Err(Error::new(libc::EAGAIN, format!("its text did not fit in the room that it had asked for, {TRIES} times")))
 }
 
 /// Reads a control file, such as "freezer.state", and returns the whole length

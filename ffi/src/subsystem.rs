@@ -37,8 +37,8 @@ use crate::hierarchy::cgf_hierarchy;
 /// positive number, or one below -4095, is an error of the callback's own:
 /// -EINVAL, with a message that says so.
 ///
-/// Somebody who comes into a group is announced in this order (R2.2), to the
-/// subsystems by name in each line:
+/// Somebody who comes into a group is announced in these steps (R2.2), each to the
+/// subsystems in the order of their names:
 ///
 ///     can_attach, then can_attach_task for each thread
 ///     pre_attach
@@ -287,8 +287,6 @@ fn lent(group: &Group) -> cgf_group {
     cgf_group(group.clone())
 }
 
-// SAFETY, for all of the calls below: a function of the program's with its
-// state, and with handles that are there until it returns.
 impl Subsystem for Registered {
     fn name(&self) -> &str {
         &self.0.name
@@ -312,83 +310,83 @@ impl Subsystem for Registered {
     }
 
     fn mount(&self, hierarchy: &Hierarchy) -> Result<()> {
-        // SAFETY: see above.
+        // SAFETY: the program's function, with its state, and handles that are there until it returns.
         callback::call(self.0.given.mount, |mount| unsafe {
             mount(self.state(), &mut cgf_hierarchy(hierarchy.clone()))
         })
     }
 
     fn unmount(&self, hierarchy: &Hierarchy) -> Result<()> {
-        // SAFETY: see above.
+        // SAFETY: the program's function, with its state, and handles that are there until it returns.
         callback::call(self.0.given.unmount, |unmount| unsafe {
             unmount(self.state(), &mut cgf_hierarchy(hierarchy.clone()))
         })
     }
 
     fn create(&self, group: &Group) -> Result<()> {
-        // SAFETY: see above.
+        // SAFETY: the program's function, with its state, and handles that are there until it returns.
         callback::call(self.0.given.create, |create| unsafe { create(self.state(), &mut lent(group)) })
     }
 
     fn destroy(&self, group: &Group) -> Result<()> {
-        // SAFETY: see above.
+        // SAFETY: the program's function, with its state, and handles that are there until it returns.
         callback::call(self.0.given.destroy, |destroy| unsafe { destroy(self.state(), &mut lent(group)) })
     }
 
     fn post_clone(&self, group: &Group, parent: &Group) -> Result<()> {
-        // SAFETY: see above.
+        // SAFETY: the program's function, with its state, and handles that are there until it returns.
         callback::call(self.0.given.post_clone, |post_clone| unsafe {
             post_clone(self.state(), &mut lent(group), &mut lent(parent))
         })
     }
 
     fn can_attach(&self, attach: &Attach<'_>) -> Result<()> {
-        // SAFETY: see above.
+        // SAFETY: the program's function, with its state, and handles that are there until it returns.
         callback::call(self.0.given.can_attach, |can_attach| unsafe {
             can_attach(self.state(), &cgf_attachment::new(attach))
         })
     }
 
     fn can_attach_task(&self, attach: &Attach<'_>, tid: i32) -> Result<()> {
-        // SAFETY: see above.
+        // SAFETY: the program's function, with its state, and handles that are there until it returns.
         callback::call(self.0.given.can_attach_task, |can_attach_task| unsafe {
             can_attach_task(self.state(), &cgf_attachment::new(attach), tid)
         })
     }
 
     fn cancel_attach(&self, attach: &Attach<'_>) -> Result<()> {
-        // SAFETY: see above.
+        // SAFETY: the program's function, with its state, and handles that are there until it returns.
         callback::call(self.0.given.cancel_attach, |cancel_attach| unsafe {
             cancel_attach(self.state(), &cgf_attachment::new(attach))
         })
     }
 
     fn pre_attach(&self, attach: &Attach<'_>) -> Result<()> {
-        // SAFETY: see above.
+        // SAFETY: the program's function, with its state, and handles that are there until it returns.
         callback::call(self.0.given.pre_attach, |pre_attach| unsafe {
             pre_attach(self.state(), &cgf_attachment::new(attach))
         })
     }
 
     fn attach_task(&self, attach: &Attach<'_>, tid: i32) -> Result<()> {
-        // SAFETY: see above.
+        // SAFETY: the program's function, with its state, and handles that are there until it returns.
         callback::call(self.0.given.attach_task, |attach_task| unsafe {
             attach_task(self.state(), &cgf_attachment::new(attach), tid)
         })
     }
 
     fn attach(&self, attach: &Attach<'_>) -> Result<()> {
-        // SAFETY: see above.
+        // SAFETY: the program's function, with its state, and handles that are there until it returns.
         callback::call(self.0.given.attach, |come| unsafe { come(self.state(), &cgf_attachment::new(attach)) })
     }
 
     fn fork(&self, group: &Group, parent: i32, child: i32) -> Result<()> {
-        // SAFETY: see above.
+        // SAFETY: the program's function, with its state, and handles that are there until it returns.
         callback::call(self.0.given.fork, |fork| unsafe { fork(self.state(), &mut lent(group), parent, child) })
     }
 
     fn exit(&self, group: &Group, pid: i32) -> Result<()> {
-        // SAFETY: see above.
+        // SAFETY: the program's function, with its state, and handles that are there until it returns.
         callback::call(self.0.given.exit, |exit| unsafe { exit(self.state(), &mut lent(group), pid) })
     }
 }

@@ -25,27 +25,35 @@ fn pkg_config(root: &Path, how: &[&str]) -> Vec<String> {
     words.split_whitespace().map(str::to_owned).collect()
 }
 
-fn example(root: &Path, link: &[&str], libraries: &[String]) {
-    let program = root.join("runtime");
-    let mut compile = Command::new("cc");
-    compile.args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]).args(link);
-    compile.arg(crate_directory().join("examples/runtime.c")).arg("-o").arg(&program);
-    run(compile.args(libraries));
-    let output = run(Command::new(&program).env("LD_LIBRARY_PATH", root.join("usr/lib")));
-    for expected in ["THAWED", "FROZEN", "removed"] {
-        assert!(output.contains(expected), "no {expected} in:\n{output}");
+/// The programs of `examples`, and what each of them says.
+const EXAMPLES: [(&str, &[&str]); 2] = [
+    ("runtime", &["THAWED", "FROZEN", "removed"]),
+    ("members", &["the first is in", "the second is refused: subsystem members"]),
+];
+
+fn examples(root: &Path, libraries: &[String]) {
+    for (name, expected) in EXAMPLES {
+        let program = root.join(name);
+        let mut compile = Command::new("cc");
+        compile.args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+        compile.arg(crate_directory().join("examples").join(name).with_extension("c")).arg("-o").arg(&program);
+        run(compile.args(libraries));
+        let output = run(Command::new(&program).env("LD_LIBRARY_PATH", root.join("usr/lib")));
+        for expected in expected {
+            assert!(output.contains(expected), "no {expected} in what {name} says:\n{output}");
+        }
     }
 }
 
 #[test]
-fn the_example_runs_on_the_installed_shared_library() {
+fn the_examples_run_on_the_installed_shared_library() {
     let root = installed("install-shared");
     assert_eq!(pkg_config(&root, &["--modversion"]), [env!("CARGO_PKG_VERSION")]);
-    example(&root, &[], &pkg_config(&root, &["--cflags", "--libs"]));
+    examples(&root, &pkg_config(&root, &["--cflags", "--libs"]));
 }
 
 #[test]
-fn the_example_runs_on_the_installed_archive() {
+fn the_examples_run_on_the_installed_archive() {
     let root = installed("install-static");
     for shared in std::fs::read_dir(root.join("usr/lib")).unwrap() {
         let path = shared.unwrap().path();
@@ -53,5 +61,5 @@ fn the_example_runs_on_the_installed_archive() {
             std::fs::remove_file(path).unwrap();
         }
     }
-    example(&root, &[], &pkg_config(&root, &["--static", "--cflags", "--libs"]));
+    examples(&root, &pkg_config(&root, &["--static", "--cflags", "--libs"]));
 }

@@ -78,6 +78,8 @@ int main(int argc, char *argv[])
 	FAILS(ENODATA, cgf_attribute_get(group, "notes.key", buffer, sizeof(buffer), &err));
 
 	OK(cgf_group_remove(group, 0, &err));
+	FAILS(ENODEV, cgf_attribute_get(group, "notes.from", buffer, sizeof(buffer), &err));
+	FAILS(ENODEV, cgf_attribute_set(group, "notes.from", "x", &err));
 	cgf_group_free(group);
 	/* Another one under the same path has nothing of it. */
 	group = t_group("g");
