@@ -56,8 +56,8 @@ impl<'a> Attach<'a> {
         self.group
     }
 
-    /// The group where it is, or was, in this hierarchy; `None`: outside of it,
-    /// or not born yet.
+    /// The group where it is, or was, in this hierarchy; `None`: not born yet, or
+    /// outside of a hierarchy that was opened by `root=`.
     pub fn from(&self) -> Option<&GroupPath> {
         self.from.as_ref()
     }
@@ -290,6 +290,10 @@ impl Group {
 
     fn agree(&self, whom: Newcomer, from: Option<GroupPath>, options: AttachOptions) -> Result<Agreed<'_>> {
         let subsystems = self.hierarchy().every_subsystem()?;
+        let from = from.or_else(|| match whom {
+            Newcomer::Process(_) | Newcomer::Task { .. } => self.hierarchy().home_of_others(),
+            Newcomer::Unborn => None,
+        });
         let attach = Attach { group: self, whom, from, options, threads: OnceLock::new() };
         Agreed::ask(attach, subsystems)
     }

@@ -322,7 +322,7 @@ impl Hierarchy {
         match found {
             Some(path) if path.is_root() => Ok(self.root()),
             Some(path) => Group::open(self, &path),
-            None if !self.0.adopted => Ok(self.root()),
+            None if self.home_of_others().is_some() => Ok(self.root()),
             None => Err(Error::new(
                 libc::ESRCH,
                 format!("process {} is outside of {}", process.pid(), self.0.directory.display()),
@@ -346,6 +346,11 @@ impl Hierarchy {
             let why = "the handle was made before a fork; a child opens its own";
             Err(Error::new(libc::ECHILD, why))
         }
+    }
+
+    /// The group of whoever was never moved: the root, or none.
+    pub(crate) fn home_of_others(&self) -> Option<GroupPath> {
+        (!self.0.adopted).then(GroupPath::root)
     }
 
     pub(crate) fn root_node(&self) -> &Node {

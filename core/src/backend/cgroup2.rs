@@ -140,8 +140,7 @@ impl Backend for Cgroup2 {
 
     fn span(&mut self, controllers: &[&str]) -> Result<()> {
         let present = self.tree.top().read("cgroup.controllers").unwrap_or_default();
-        let has = |name: &str| present.split(u8::is_ascii_whitespace).any(|word| word == name.as_bytes());
-        let elsewhere: Vec<&str> = controllers.iter().copied().filter(|name| !has(name)).collect();
+        let elsewhere: Vec<&str> = controllers.iter().copied().filter(|name| !has_word(&present, name)).collect();
         self.mirrors = Mirrors::of(&self.tree, &elsewhere)?;
         Ok(())
     }
@@ -157,7 +156,7 @@ impl Backend for Cgroup2 {
     fn controller_directory(&self, group: &Node, controller: &str) -> Result<Option<Dir>> {
         let failed = |errno| group.failed(errno, "looking for the controller's directory");
         let present = group.dir.read("cgroup.controllers").map_err(failed)?;
-        if present.split(u8::is_ascii_whitespace).any(|word| word == controller.as_bytes()) {
+        if has_word(&present, controller) {
             return group.dir.open_dir(".").map(Some).map_err(failed);
         }
         self.mirrors.directory(&group.path, controller).map_err(failed)
@@ -493,6 +492,10 @@ impl Cgroup2 {
         }
         outcome
     }
+}
+
+fn has_word(text: &[u8], word: &str) -> bool {
+    !word.is_empty() && text.split(u8::is_ascii_whitespace).any(|other| other == word.as_bytes())
 }
 
 fn says(events: &File, what: &[u8]) -> sys::Result<bool> {
