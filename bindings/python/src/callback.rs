@@ -4,7 +4,9 @@ use std::cell::RefCell;
 
 use cgf::{Error, Result};
 use pyo3::exceptions::PyOSError;
+use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 /// What a callback raised, and how the engine's error says it.
 pub struct Raised {
@@ -33,6 +35,41 @@ pub fn collecting<T>(engine: impl FnOnce() -> T) -> (T, Vec<Raised>) {
 pub fn run<T>(callback: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T> {
     Python::try_attach(|py| callback(py).map_err(|exception| error(py, exception)))
         .unwrap_or_else(|| Err(Error::new(libc::ECANCELED, "the Python interpreter is ending")))
+}
+
+/// Calls a Python function.
+///
+/// A thread that runs Python code when the interpreter ends is ended by it, before
+/// CPython 3.14: by pthread_exit, which unwinds. It must not unwind the engine, and
+/// stays here until the process has ended; later versions let it hang themselves.
+pub fn call<'py, A>(py: Python<'py>, function: &Bound<'py, PyAny>, arguments: A) -> PyResult<Bound<'py, PyAny>>
+where
+    A: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
+{
+    unsafe extern "C-unwind" {
+        fn PyObject_CallObject(function: *mut ffi::PyObject, arguments: *mut ffi::PyObject) -> *mut ffi::PyObject;
+    }
+    let arguments = arguments.into_pyobject(py)?;
+    let guard = Hang;
+    // SAFETY: the interpreter is ours (`py`), and both objects live until the call
+    // has returned. CPython documents it with these types; the result is a new
+    // reference, or null with an exception set. Where it unwinds, `guard` is the
+    // first to be dropped and stops it: no frame is taken away.
+    let returned = unsafe { PyObject_CallObject(function.as_ptr(), arguments.as_ptr()) };
+    std::mem::forget(guard);
+    // SAFETY: as above.
+    unsafe { Bound::from_owned_ptr_or_err(py, returned) }
+}
+
+/// Ends a thread by never going on.
+struct Hang;
+
+impl Drop for Hang {
+    fn drop(&mut self) {
+        loop {
+            std::thread::park();
+        }
+    }
 }
 
 fn error(py: Python<'_>, exception: PyErr) -> Error {

@@ -37,17 +37,22 @@ pub fn call_while<T: Send>(
 /// The exception to raise. What the engine passed over, such as that of a
 /// `cancel_attach`, goes to `sys.unraisablehook`: nothing is swallowed.
 fn with_cause(py: Python<'_>, failed: PyErr, message: &str, mut raised: Vec<Raised>) -> PyErr {
-    let interrupt = raised.iter().position(|one| !one.exception.is_instance_of::<PyException>(py));
-    if let Some(at) = interrupt {
-        let interrupt = raised.remove(at).exception;
-        report(py, raised);
-        return interrupt;
-    }
-    if let Some(at) = raised.iter().position(|one| message.contains(&one.message)) {
-        failed.set_cause(py, Some(raised.remove(at).exception));
-    }
+    let is_interrupt = |exception: &PyErr| !exception.is_instance_of::<PyException>(py);
+    let cause = raised.iter().position(|one| message.contains(&one.message)).map(|at| raised.remove(at).exception);
+    let interrupt = raised.iter().position(|one| is_interrupt(&one.exception)).map(|at| raised.remove(at).exception);
     report(py, raised);
-    failed
+    match cause {
+        Some(cause) if is_interrupt(&cause) => return cause,
+        Some(cause) => failed.set_cause(py, Some(cause)),
+        None => {}
+    }
+    match interrupt {
+        Some(interrupt) => {
+            interrupt.set_context(py, Some(failed));
+            interrupt
+        }
+        None => failed,
+    }
 }
 
 fn report(py: Python<'_>, raised: Vec<Raised>) {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use cgf::ControlFile;
-use pyo3::call::PyCallArgs;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::attach::Attach;
 use crate::group::Group;
@@ -13,7 +13,8 @@ use crate::hierarchy::Hierarchy;
 use crate::{callback, engine, facade};
 
 /// Make a subsystem known to this process, so that hierarchies can be opened with
-/// it. Its name, controllers and files are asked for now and never again.
+/// it. Its name, its controllers, its files and which callbacks its class overrides
+/// are looked at now and never again.
 ///
 /// Raises `GroupExists` (a FileExistsError): there is one of that name. `CgfError`
 /// with EINVAL: not a name. TypeError: no `Subsystem`, or one of a name or of
@@ -38,7 +39,7 @@ struct PythonSubsystem {
     object: Py<PyAny>,
     name: String,
     controllers: Vec<&'static str>,
-    files: Vec<Arc<File>>,
+    files: Vec<File>,
     /// The callbacks that its class has of its own: nothing else is called, for
     /// each call takes the interpreter.
     callbacks: Vec<&'static str>,
@@ -48,9 +49,24 @@ struct PythonSubsystem {
 #[derive(FromPyObject)]
 struct File {
     name: String,
-    read: Option<Py<PyAny>>,
-    write: Option<Py<PyAny>>,
+    read: Option<Function>,
+    write: Option<Function>,
     root: bool,
+}
+
+/// What can be called; shared without the interpreter.
+#[derive(Clone)]
+struct Function(Arc<Py<PyAny>>);
+
+impl FromPyObject<'_, '_> for Function {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, '_, PyAny>) -> PyResult<Function> {
+        if given.is_callable() {
+            return Ok(Function(Arc::new(given.to_owned().unbind())));
+        }
+        Err(PyTypeError::new_err(format!("{} cannot be called", given.repr()?)))
+    }
 }
 
 const CALLBACKS: [&str; 13] = [
@@ -84,10 +100,6 @@ impl PythonSubsystem {
         }
         let files: Vec<File> =
             object.call_method0("files")?.try_iter()?.map(|file| file?.extract()).collect::<PyResult<_>>()?;
-        if let Some(file) = files.iter().find(|file| !file.is_callable(object.py())) {
-            let why = format!("control file {:?}: read and write are functions, or None", file.name);
-            return Err(PyTypeError::new_err(why));
-        }
         let controllers: Vec<String> = object.getattr("controllers")?.extract()?;
         Ok(PythonSubsystem {
             object: object.clone().unbind(),
@@ -95,7 +107,7 @@ impl PythonSubsystem {
             // The engine borrows them from us one by one. So they are never given
             // back, a few bytes for each that is registered.
             controllers: controllers.into_iter().map(|name| &*name.leak()).collect(),
-            files: files.into_iter().map(Arc::new).collect(),
+            files,
             callbacks,
         })
     }
@@ -108,13 +120,13 @@ impl PythonSubsystem {
     /// returns False has not understood how to refuse.
     fn call<A>(&self, callback: &str, arguments: impl FnOnce(Python<'_>) -> PyResult<A>) -> cgf::Result<()>
     where
-        A: for<'py> PyCallArgs<'py>,
+        A: for<'py> IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
     {
         if !self.has(callback) {
             return Ok(());
         }
         callback::run(|py| {
-            let returned = self.object.bind(py).call_method1(callback, arguments(py)?)?;
+            let returned = callback::call(py, &self.object.bind(py).getattr(callback)?, arguments(py)?)?;
             match returned.is_none() {
                 true => Ok(()),
                 false => {
@@ -127,36 +139,19 @@ impl PythonSubsystem {
 }
 
 impl File {
-    fn is_callable(&self, py: Python<'_>) -> bool {
-        [&self.read, &self.write].into_iter().flatten().all(|function| function.bind(py).is_callable())
-    }
-
-    fn control_file(self: &Arc<File>) -> ControlFile {
+    fn control_file(&self) -> ControlFile {
         let mut made = ControlFile::new(&self.name);
-        if self.read.is_some() {
-            let file = Arc::clone(self);
+        if let Some(read) = self.read.clone() {
             made = made.read(move |group| {
-                callback::run(|py| called(py, &file.read, (Group::of(py, group)?,))?.extract::<String>())
+                callback::run(|py| callback::call(py, read.0.bind(py), (Group::of(py, group)?,))?.extract::<String>())
             });
         }
-        if self.write.is_some() {
-            let file = Arc::clone(self);
+        if let Some(write) = self.write.clone() {
             made = made.write(move |group, text| {
-                callback::run(|py| called(py, &file.write, (Group::of(py, group)?, text)).map(drop))
+                callback::run(|py| callback::call(py, write.0.bind(py), (Group::of(py, group)?, text)).map(drop))
             });
         }
         if self.root { made.only_at_root() } else { made }
-    }
-}
-
-fn called<'py>(
-    py: Python<'py>,
-    function: &Option<Py<PyAny>>,
-    arguments: impl PyCallArgs<'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    match function {
-        Some(function) => function.bind(py).call1(arguments),
-        None => Ok(py.None().into_bound(py)),
     }
 }
 

@@ -94,7 +94,8 @@ class Subsystem:
     the subsystem. Once the interpreter is ending, they are not run, and what they are part
     of fails with ECANCELED.
 
-    A subsystem that keeps a `Hierarchy` or a `Group` that it is bound to keeps itself.
+    A subsystem that keeps a handle of a hierarchy that it is bound to, or of a group in
+    one, keeps itself.
     """
 
     name: str
