@@ -69,7 +69,7 @@ impl Bound {
     }
 
     fn controllers(&self) -> Vec<&str> {
-        let mut all: Vec<&str> = self.known.iter().flat_map(|subsystem| subsystem.controllers()).copied().collect();
+        let mut all: Vec<&str> = self.known.iter().flat_map(|subsystem| subsystem.controllers()).collect();
         all.sort_unstable();
         all.dedup();
         all

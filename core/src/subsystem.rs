@@ -94,8 +94,8 @@ pub trait Subsystem: Send + Sync {
     /// The controllers of control groups that it works by (`pids`, `cpuset`). The
     /// hierarchy then spans the kernel trees that have them, where there are any;
     /// [`Group::controller_fd`] says where.
-    fn controllers(&self) -> &[&str] {
-        &[]
+    fn controllers(&self) -> Vec<&str> {
+        Vec::new()
     }
 
     /// Whether `attach_task` or `attach` do anything. A move that nobody follows

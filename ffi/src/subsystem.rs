@@ -168,7 +168,7 @@ pub unsafe extern "C" fn cgf_subsystem_unregister(name: *const c_char, err: *mut
 pub(crate) struct Program {
     given: cgf_subsystem,
     name: String,
-    controllers: Controllers,
+    controllers: Vec<String>,
     files: Vec<ProgramFile>,
     /// Not before it is registered: until then the state is the caller's.
     owns_state: AtomicBool,
@@ -191,7 +191,7 @@ impl Program {
             Ok(Program {
                 given: *given,
                 name: utf8(given.name, "s.name")?.to_owned(),
-                controllers: Controllers::new(given.controllers)?,
+                controllers: controllers(given.controllers)?,
                 files: files(given.files, given.nfiles)?,
                 owns_state: AtomicBool::new(false),
             })
@@ -244,33 +244,22 @@ unsafe fn files(files: *const cgf_control_file, count: usize) -> guard::Result<V
     Ok(found)
 }
 
-/// Names of controllers, as the core asks for them.
-struct Controllers {
-    names: Vec<&'static str>,
-    /// What the names are parts of.
-    _text: Arc<str>,
-}
-
-impl Controllers {
-    /// EINVAL: an empty name among them.
-    ///
-    /// # Safety
-    ///
-    /// `list` is NULL or a string.
-    unsafe fn new(list: *const c_char) -> guard::Result<Controllers> {
-        if list.is_null() {
-            return Ok(Controllers { names: Vec::new(), _text: Arc::from("") });
-        }
-        // SAFETY: a string, as the caller promises.
-        let text: Arc<str> = Arc::from(unsafe { utf8(list, "s.controllers") }?);
-        // SAFETY: the text does not move or change, and goes with the names,
-        // which nobody outside gets for longer than he has us.
-        let names: Vec<&'static str> = unsafe { &*Arc::as_ptr(&text) }.split(',').collect();
-        if names.contains(&"") {
-            return Err(Failure::invalid(format!("s.controllers, {text:?}, has an empty name")));
-        }
-        Ok(Controllers { names, _text: text })
+/// The names in a list with commas. EINVAL: an empty one among them.
+///
+/// # Safety
+///
+/// `list` is NULL or a string.
+unsafe fn controllers(list: *const c_char) -> guard::Result<Vec<String>> {
+    if list.is_null() {
+        return Ok(Vec::new());
     }
+    // SAFETY: a string, as the caller promises.
+    let text = unsafe { utf8(list, "s.controllers") }?;
+    let names: Vec<String> = text.split(',').map(str::to_owned).collect();
+    if names.iter().any(String::is_empty) {
+        return Err(Failure::invalid(format!("s.controllers, {text:?}, has an empty name")));
+    }
+    Ok(names)
 }
 
 /// What the core calls.
@@ -292,8 +281,8 @@ impl Subsystem for Registered {
         &self.0.name
     }
 
-    fn controllers(&self) -> &[&str] {
-        &self.0.controllers.names
+    fn controllers(&self) -> Vec<&str> {
+        self.0.controllers.iter().map(String::as_str).collect()
     }
 
     fn follows_attach(&self) -> bool {

@@ -130,6 +130,34 @@ static int attach_gone(struct cgf_group *group, struct cgf_error **err)
 	return result;
 }
 
+/* References are remembered like handles, by path. */
+static struct {
+	char *path;
+	struct cgf_reference *reference;
+} references[MOST];
+
+static int refer(const char *path, struct cgf_group *group, struct cgf_error **err)
+{
+	int i = 0;
+	while (i < MOST - 1 && references[i].path)
+		i++;
+	int result = cgf_reference(group, &references[i].reference, err);
+	if (result == 0)
+		references[i].path = strdup(path);
+	return result;
+}
+
+static void unrefer(const char *path)
+{
+	for (int i = 0; i < MOST; i++) {
+		if (references[i].path && (!path || strcmp(references[i].path, path) == 0)) {
+			cgf_reference_free(references[i].reference);
+			free(references[i].path);
+			references[i].path = NULL;
+		}
+	}
+}
+
 static int with_group(struct cgf_group *group, struct cgf_error **err)
 {
 	const char *verb = words[0];
@@ -158,6 +186,30 @@ static int with_group(struct cgf_group *group, struct cgf_error **err)
 		return attach_gone(group, err);
 	if (strcmp(verb, "spawn") == 0)
 		return spawn(group, err);
+	if (strcmp(verb, "reference") == 0)
+		return refer(words[1], group, err);
+	if (strcmp(verb, "unreference") == 0) {
+		unrefer(words[1]);
+		return 0;
+	}
+	if (strcmp(verb, "attribute") == 0) {
+		int result = text(cgf_attribute_get(group, words[2], answer, ROOM - 1, err));
+		if (result != -ENODATA)
+			return result;
+		cgf_error_free(*err);
+		*err = NULL;
+		return 0;
+	}
+	if (strcmp(verb, "set_attribute") == 0)
+		return cgf_attribute_set(group, words[2], words[3], err);
+	if (strcmp(verb, "remove_attribute") == 0)
+		return cgf_attribute_set(group, words[2], NULL, err);
+	if (strcmp(verb, "files") == 0) {
+		int result = text(cgf_control_files(group, answer, ROOM - 1, err));
+		for (char *end = answer; (end = strchr(end, '\n')); end++)
+			*end = ' ';
+		return result;
+	}
 	if (strcmp(verb, "procs") == 0)
 		return list(cgf_procs, group, err);
 	if (strcmp(verb, "tasks") == 0)
@@ -205,12 +257,20 @@ static int act(struct cgf_error **err)
 	}
 	if (strcmp(verb, "forget") == 0) {
 		forget_all();
+		unrefer(NULL);
 		return 0;
 	}
 	if (strcmp(verb, "unmount") == 0)
 		return cgf_hierarchy_unmount(hierarchy, err);
 	if (strcmp(verb, "group_of") == 0) {
 		result = cgf_group_of(hierarchy, atoi(words[1]), &group, err);
+		if (result == 0)
+			result = text(cgf_group_path(group, answer, ROOM - 1, err));
+		cgf_group_free(group);
+		return result;
+	}
+	if (strcmp(verb, "clone") == 0) {
+		result = cgf_group_clone(hierarchy, atoi(words[1]), words[2], &group, err);
 		if (result == 0)
 			result = text(cgf_group_path(group, answer, ROOM - 1, err));
 		cgf_group_free(group);

@@ -14,6 +14,7 @@ class Driver:
     def __init__(self) -> None:
         self.hierarchy: cgf.Hierarchy | None = None
         self.groups: dict[bytes, cgf.Group] = {}
+        self.references: dict[bytes, cgf.Reference] = {}
         self.children: list[subprocess.Popen[bytes]] = []
 
     def answer(self, words: list[bytes]) -> str:
@@ -29,6 +30,7 @@ class Driver:
             return str(len(os.listdir("/proc/self/fd")) - 1)
         if name == "forget":
             self.groups.clear()
+            self.references.clear()
             for child in self.children:
                 # A process keeps its group for a last look at its own end.
                 child._cgf_group = None  # type: ignore[attr-defined]
@@ -39,6 +41,10 @@ class Driver:
             return ""
         if name == "group_of":
             return self.hierarchy.group_of(int(args[0])).path
+        if name == "clone":
+            return self.hierarchy.clone(args[1], int(args[0])).path
+        if name in ("reference", "unreference"):
+            return getattr(self, name)(args[0])  # type: ignore[no-any-return]
         if name == "create":
             self.groups[args[0]] = self.hierarchy.create(args[0])
             return ""
@@ -80,6 +86,31 @@ class Driver:
         self.children.append(child)
         return str(child.pid)
 
+    def reference(self, path: bytes) -> str:
+        assert self.hierarchy is not None
+        group = self.groups.get(path) or self.hierarchy.open(path)
+        self.references[path] = group.reference()
+        return ""
+
+    def unreference(self, path: bytes) -> str:
+        self.references.pop(path).release()
+        return ""
+
+    def attribute(self, group: cgf.Group, name: bytes) -> str:
+        return group.attributes.get(name.decode(), "")
+
+    def set_attribute(self, group: cgf.Group, name: bytes, value: bytes) -> None:
+        group.attributes[name.decode()] = value.decode()
+
+    def remove_attribute(self, group: cgf.Group, name: bytes) -> None:
+        try:
+            del group.attributes[name.decode()]
+        except KeyError:
+            pass
+
+    def files(self, group: cgf.Group) -> str:
+        return " ".join(group.control_files())
+
     def procs(self, group: cgf.Group) -> str:
         return " ".join(map(str, group.procs()))
 
@@ -115,6 +146,7 @@ def opened(args: list[bytes]) -> cgf.Hierarchy:
         args[0],
         subsystems=subsystems,
         backend=options.get("backend", "auto"),  # type: ignore[arg-type]
+        state=options.get("state"),
         deadline=float(options.get("deadline", "10000")) / 1000,
     )
 

@@ -38,7 +38,7 @@ pub fn unregister(py: Python<'_>, name: &str) -> PyResult<()> {
 struct PythonSubsystem {
     object: Py<PyAny>,
     name: String,
-    controllers: Vec<&'static str>,
+    controllers: Vec<String>,
     files: Vec<File>,
     /// The callbacks that its class has of its own: nothing else is called, for
     /// each call takes the interpreter.
@@ -100,13 +100,10 @@ impl PythonSubsystem {
         }
         let files: Vec<File> =
             object.call_method0("files")?.try_iter()?.map(|file| file?.extract()).collect::<PyResult<_>>()?;
-        let controllers: Vec<String> = object.getattr("controllers")?.extract()?;
         Ok(PythonSubsystem {
             object: object.clone().unbind(),
             name: object.getattr("name")?.extract()?,
-            // The engine borrows them from us one by one. So they are never given
-            // back, a few bytes for each that is registered.
-            controllers: controllers.into_iter().map(|name| &*name.leak()).collect(),
+            controllers: object.getattr("controllers")?.extract()?,
             files,
             callbacks,
         })
@@ -160,8 +157,8 @@ impl cgf::Subsystem for PythonSubsystem {
         &self.name
     }
 
-    fn controllers(&self) -> &[&str] {
-        &self.controllers
+    fn controllers(&self) -> Vec<&str> {
+        self.controllers.iter().map(String::as_str).collect()
     }
 
     fn follows_attach(&self) -> bool {
