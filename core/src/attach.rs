@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::path::GroupPath;
 use crate::process::{self, Process};
+use crate::release;
 use crate::subsystem::{self, Subsystem};
 
 /// What an attach may do.
@@ -223,10 +224,11 @@ impl Group {
         let from = backend.locate(tid)?;
         let agreed = self.agree(Newcomer::Task { pid, tid }, from, AttachOptions::default())?;
         if agreed.is_followed() || backend.is_spanning() {
-            let staged = backend.stage(self.node(), Whom::Task(tid), self.hierarchy().deadline())?;
+            let deadline = self.hierarchy().deadline();
+            let staged = release::using(self, || backend.stage(self.node(), Whom::Task(tid), deadline))?;
             self.settle(staged, &agreed, pid)?;
         } else {
-            backend.admit_task(self.node(), tid)?;
+            release::using(self, || backend.admit_task(self.node(), tid))?;
         }
         // A number read and then used: the thread may have ended in between,
         // and its number be another process's by now. That is seen and undone;
@@ -254,10 +256,11 @@ impl Group {
         }
         let agreed = self.agree(Newcomer::Process(pid), from, options)?;
         if agreed.is_followed() || backend.is_spanning() {
-            let staged = backend.stage(self.node(), Whom::Process(process), self.hierarchy().deadline())?;
+            let deadline = self.hierarchy().deadline();
+            let staged = release::using(self, || backend.stage(self.node(), Whom::Process(process), deadline))?;
             self.settle(staged, &agreed, pid)?;
         } else {
-            backend.admit(self.node(), process, Admission::Attached)?;
+            release::using(self, || backend.admit(self.node(), process, Admission::Attached))?;
         }
         self.prove(process)?;
         agreed.done();

@@ -87,6 +87,12 @@ pub(crate) fn remove(group: &Node, name: &str) -> Result<()> {
     }
 }
 
+/// What an attribute is called, and the file that stands in for it: for who sets
+/// it by system calls alone.
+pub(crate) fn names(name: &str) -> (String, String) {
+    (attribute(name), file(name))
+}
+
 fn attribute(name: &str) -> String {
     format!("user.cgf.{name}")
 }

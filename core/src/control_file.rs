@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::group::Group;
+use crate::release;
 use crate::subsystem::{self, Subsystem};
 
 /// The longest text that any control file takes, as the kernel's own.
@@ -172,6 +173,16 @@ fn called<T>(owner: Option<&dyn Subsystem>, file: &str, operation: impl FnOnce()
 /// What every group has, whatever is bound to its hierarchy (R1.8).
 fn core_files() -> Vec<ControlFile> {
     vec![
+        ControlFile::new("auto_delete")
+            .read(|group| release::is_auto_delete(group).map(flag))
+            .write(|group, text| release::set_auto_delete(group, number::<i64>(text)? != 0)),
+        ControlFile::new("notify_on_release")
+            .read(|group| release::is_notifying(group).map(flag))
+            .write(|group, text| release::set_notifying(group, number::<i64>(text)? != 0)),
+        ControlFile::new("release_agent")
+            .read(|group| release::agent(group).map(|agent| format!("{agent}\n")))
+            .write(release::set_agent)
+            .only_at_root(),
         ControlFile::new("cgroup.procs")
             .read(|group| group.procs().map(lines))
             .write(|group, text| group.attach(number(text)?)),

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::hierarchy::Hierarchy;
 use crate::path::{GroupPath, check_name};
 use crate::reference;
+use crate::release;
 use crate::subsystem;
 use crate::sys::Errno;
 
@@ -93,6 +94,10 @@ impl Group {
             Err(errno) => return Err(self.node.failed(errno, &format!("making {path} below the directory"))),
         };
         let group = Group::from_node(&self.hierarchy, Arc::new(Node { dir, path }));
+        if let Err(error) = release::inherit(&self.node, &group.node) {
+            let _ = backend.remove(&self.node, &group.node);
+            return Err(error);
+        }
         for (at, subsystem) in subsystems.iter().enumerate() {
             if let Err(error) = subsystem::call(&**subsystem, "create", || subsystem.create(&group)) {
                 let _ = backend.remove(&self.node, &group.node);

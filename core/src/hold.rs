@@ -6,11 +6,12 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use crate::attribute;
-use crate::backend::{KILLING, Node};
+use crate::backend::{Backend, KILLING, Node};
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::subsystems::freezer::FreezeOptions;
+use crate::sys::Errno;
 use crate::sys::fork::Origin;
 use crate::sys::lock::{self, Mode};
 
@@ -151,6 +152,18 @@ impl Hold {
 /// killed holders left is over then.
 pub(crate) fn forget(group: &Node) -> Result<()> {
     attribute::remove(group, BEFORE)
+}
+
+/// Whether somebody holds the group frozen now. A kernel root has no freeze file,
+/// and whoever may not read one is not told.
+pub(crate) fn is_held(backend: &dyn Backend, group: &Node) -> Result<bool> {
+    let failed = |errno| group.failed(errno, "looking at the locks of the freeze file");
+    match group.dir.open_file(backend.freeze_file(), OFlags::RDONLY) {
+        Ok(file) => lock::is_locked(&file, INSIDE, Mode::Write).map_err(failed),
+        Err(Errno::NOENT) if !group.dir.is_removed() => Ok(false),
+        Err(Errno::ACCESS) => Ok(false),
+        Err(errno) => Err(failed(errno)),
+    }
 }
 
 impl Drop for Hold {

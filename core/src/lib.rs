@@ -70,6 +70,26 @@
 //! # }
 //! ```
 //!
+//! # What happens, as it happens
+//!
+//! ```
+//! use std::time::Duration;
+//! use cgf::{EventKind, Hierarchy, Options, WatchOptions};
+//!
+//! # fn main() -> cgf::Result<()> {
+//! # let name = format!("doc-events-{}", std::process::id());
+//! # let name = name.as_str();
+//! let jobs = Hierarchy::open(name, &Options::default())?;
+//! // Its descriptor can be polled; a Monitor also runs the release agent.
+//! let mut watch = jobs.watch(WatchOptions::default())?;
+//! jobs.create("web")?;
+//! let event = watch.next(Duration::from_secs(5))?;
+//! assert_eq!(event.map(|event| event.kind), Some(EventKind::Created));
+//! # jobs.open_group("web")?.remove()?;
+//! # jobs.unmount()
+//! # }
+//! ```
+//!
 //! # What to know
 //!
 //! * **Errors** ([`Error`]) have an errno, which each function lists, and a
@@ -81,8 +101,8 @@
 //!   closes their descriptors and does nothing else. All descriptors are
 //!   close-on-exec.
 //! * **The process is left alone**: no signal handler, no thread, no logger.
-//!   `spawn`, the trial of `backend=auto`, and naming who blocks on cgroup v2
-//!   make child processes of the caller.
+//!   `spawn`, the trial of `backend=auto`, naming who blocks on cgroup v2, and the
+//!   release agents of a [`Monitor`] make child processes of the caller.
 //! * **Backends** differ where the kernel does. `docs/backends.md` says what
 //!   each promises.
 //!
@@ -96,21 +116,25 @@ mod control_file;
 mod deadline;
 mod doctor;
 mod error;
+mod event;
 mod frozen_time;
 mod group;
 mod hierarchy;
 mod hold;
+mod monitor;
 mod options;
 mod path;
 mod place;
 mod process;
 mod reference;
+mod release;
 mod spawn;
 mod state;
 mod subsystem;
 mod subsystems;
 mod sys;
 mod system;
+mod watch;
 
 pub use attach::{Attach, AttachOptions};
 pub use backend::BackendKind;
@@ -120,9 +144,11 @@ pub use control_file::ControlFile;
 pub use deadline::{Deadline, Meanwhile};
 pub use doctor::{Finding, doctor};
 pub use error::{Error, Result};
+pub use event::{Event, EventKind};
 pub use group::{Group, RemoveOptions};
 pub use hierarchy::Hierarchy;
 pub use hold::Hold;
+pub use monitor::Monitor;
 pub use options::Options;
 pub use path::GroupPath;
 pub use place::place;
@@ -131,3 +157,4 @@ pub use spawn::{Child, Spawn};
 pub use state::State;
 pub use subsystem::{Subsystem, register, unregister};
 pub use subsystems::freezer::FreezeOptions;
+pub use watch::{Watch, WatchOptions};

@@ -15,6 +15,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::process::Process;
+use crate::release;
 use crate::sys::{
     Errno,
     spawn::{self, NotStarted, Plan, Waiting},
@@ -169,6 +170,7 @@ impl Spawn {
             session: self.session || session,
             restore_signals: self.restore_signals,
             signal_mask: self.signal_mask,
+            mark: None,
         })
     }
 
@@ -284,7 +286,7 @@ impl Group {
             // cloned into it from a group that was not (it compares how often
             // each was, cgroup_post_fork; seen on Linux 6.18). A process that
             // is moved there lives.
-            waiting = self.create_process_and_move(&plan)?;
+            waiting = release::using(self, || self.create_process_and_move(&plan))?;
             pid = waiting.pid();
             agreed.tell(pid)?;
             started = waiting.start(deadline);
@@ -311,6 +313,10 @@ impl Group {
 
     /// A child in the group that waits for the word to start.
     pub(crate) fn create_process(&self, plan: &Plan) -> Result<Waiting> {
+        release::using(self, || self.create_process_in_it(plan))
+    }
+
+    fn create_process_in_it(&self, plan: &Plan) -> Result<Waiting> {
         let backend = self.backend()?;
         if let Some(group) = backend.birth_group(self.node()) {
             match spawn::create(plan, Some(group.as_fd())) {

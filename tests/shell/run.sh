@@ -132,7 +132,7 @@ usage() {
     works "help" --help
     works "version" --version
     check "version names the program" test "${out%% *}" = cgf
-    for command in doctor create exec attach freeze thaw state kill rm ls ps get set demo; do
+    for command in doctor create exec attach freeze thaw state kill rm ls ps get set watch monitor demo; do
         works "help of $command" "$command" --help
         [ "$command" = demo ] || check "$command has an example" grep -q "Example: \|test \"" "$scratch/out"
     done
@@ -478,6 +478,64 @@ demo_interrupted() {
     check "a killed demo leaves nothing" eventually not test -e "$place/${used:-.}"
 }
 
+watching() {
+    local watcher
+    fails "watch: no hierarchy" ENOENT watch "$h-nowhere:"
+    works "watch --for" watch "$h:" --for 50ms
+    check "watch says when it is ready" test "$out" = "watching $h"
+    timeout --foreground 30 "$CGF" watch "$h:seen" --tasks --json >"$scratch/events" 2>&1 &
+    fails "watch: no group" ENOENT watch "$h:seen"
+    wait $! 2>/dev/null
+    works "create" create "$h:seen"
+    timeout --foreground 30 "$CGF" watch "$h:seen" --tasks --json >"$scratch/events" 2>&1 &
+    watcher=$!
+    started+=("$watcher")
+    check "watch is ready" eventually grep -q '"watching"' "$scratch/events"
+    works "create beside it" create "$h:unseen"
+    sleeper
+    works "attach to what is watched" attach "$h:seen" "$pid"
+    check "watch: attached" eventually grep -q '"attached".*"pid":'"$pid" "$scratch/events"
+    works "freeze what is watched" freeze "$h:seen"
+    check "watch: frozen" eventually grep -q '"frozen"' "$scratch/events"
+    works "thaw what is watched" thaw "$h:seen"
+    check "watch: thawed" eventually grep -q '"thawed"' "$scratch/events"
+    works "rm what is watched" rm "$h:seen" --kill
+    check "watch: exit" eventually grep -q '"exit".*"pid":'"$pid"',"status":9' "$scratch/events"
+    check "watch: removed" eventually grep -q '"removed"' "$scratch/events"
+    kill "$watcher"
+    wait "$watcher" 2>/dev/null
+    check "watch: every line is JSON" python3 -c 'import json,sys
+for line in open(sys.argv[1]): json.loads(line)' "$scratch/events"
+    check "watch: only what is watched" not grep -q unseen "$scratch/events"
+    works "rm beside it" rm "$h:unseen"
+}
+
+monitoring() {
+    local monitor
+    printf '#!/bin/sh\necho "$1" >>%s\n' "$scratch/released-$backend" >"$scratch/agent"
+    chmod +x "$scratch/agent"
+    fails "monitor: a group" EINVAL monitor "$h:x"
+    works "set release_agent" set "$h:" release_agent "$scratch/agent"
+    works "create" create "$h:told" "$h:gone"
+    works "set notify_on_release" set "$h:told" notify_on_release 1
+    works "set auto_delete" set "$h:gone" auto_delete 1
+    works "exec, before the monitor" exec "$h:told" -- true
+    timeout --foreground 30 "$CGF" monitor "$h:" --json >"$scratch/events" 2>&1 &
+    monitor=$!
+    started+=("$monitor")
+    check "monitor: what was empty is told" eventually grep -qx /told "$scratch/released-$backend"
+    works "exec, with the monitor" exec "$h:gone" -- true
+    check "monitor: auto_delete" eventually grep -q '"released".*"frozen_usec"' "$scratch/events"
+    fails "monitor: it is gone" ENOENT state "$h:gone"
+    works "exec, again" exec "$h:told" -- true
+    told_twice() { [ "$(wc -l <"$scratch/released-$backend")" = 2 ]; }
+    check "monitor: told again" eventually told_twice
+    kill "$monitor"
+    wait "$monitor" 2>/dev/null
+    works "rm" rm "$h:told"
+    works "unset release_agent" set "$h:" release_agent ""
+}
+
 demonstrating() {
     run demo
     check "demo" test "$status" = 0 -a -z "$err"
@@ -527,6 +585,8 @@ suite() {
     getting_stuck
     killing
     nobody_reads
+    watching
+    monitoring
     demonstrating
     demo_interrupted
     ending

@@ -6,4 +6,5 @@ pub mod backends;
 pub mod driver;
 pub mod run;
 pub mod stage;
+pub mod stream;
 pub mod table;

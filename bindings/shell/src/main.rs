@@ -2,6 +2,7 @@
 
 mod commands;
 mod demo;
+mod events;
 mod failure;
 mod hierarchies;
 mod janitor;

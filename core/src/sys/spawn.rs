@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{WaitId, WaitIdOptions};
 
-use super::{Errno, Result, last_errno, pidfd};
+use super::{Errno, Result, dir::Dir, last_errno, pidfd};
 use crate::deadline::Deadline;
 
 /// Everything the child needs, made before it exists: between clone and exec
@@ -32,6 +32,16 @@ pub(crate) struct Plan {
     /// Signals blocked when the program starts, as the bits of a 64-bit set
     /// (signal n is bit n-1); `None`: as in the calling thread.
     pub signal_mask: Option<u64>,
+    /// Set by the child, just before its program begins.
+    pub mark: Option<Mark>,
+}
+
+/// An attribute of a directory, set to `1`.
+pub(crate) struct Mark {
+    pub dir: Dir,
+    pub attribute: CString,
+    /// Made there instead where the file system has no attributes.
+    pub file: CString,
 }
 
 impl Plan {
@@ -47,6 +57,7 @@ impl Plan {
             session: false,
             restore_signals: false,
             signal_mask: None,
+            mark: None,
         }
     }
 }
@@ -75,8 +86,14 @@ pub(crate) enum NotStarted {
 }
 
 /// The steps a child takes, in the words of an error message.
-const STEPS: [&str; 5] =
-    ["beginning a session", "changing to the directory", "placing its descriptors", "setting its signals", "executing"];
+const STEPS: [&str; 6] = [
+    "beginning a session",
+    "changing to the directory",
+    "placing its descriptors",
+    "setting its signals",
+    "marking the group",
+    "executing",
+];
 
 impl Waiting {
     pub(crate) fn pid(&self) -> i32 {
@@ -293,13 +310,26 @@ impl ChildSteps<'_> {
                 failed(1, last_errno());
             }
         }
+        let marked = match &self.plan.mark {
+            // Where filling a number does not overwrite it.
+            Some(mark) => match duplicate(mark.dir.as_fd().as_raw_fd(), self.above) {
+                Ok(dir) => Some((mark, dir)),
+                Err(errno) => failed(2, errno),
+            },
+            None => None,
+        };
         if let Err(errno) = self.place_descriptors(moved) {
             failed(2, errno);
         }
         if let Err(errno) = self.reset_signals() {
             failed(3, errno);
         }
-        failed(4, self.execute())
+        if let Some((mark, dir)) = marked
+            && let Err(errno) = mark.set(dir)
+        {
+            failed(4, errno);
+        }
+        failed(5, self.execute())
     }
 
     fn place_descriptors(&self, moved: &mut [RawFd]) -> Result<()> {
@@ -357,6 +387,30 @@ impl ChildSteps<'_> {
             }
         }
         found
+    }
+}
+
+impl Mark {
+    /// By `dir`, a copy of the directory's descriptor.
+    fn set(&self, dir: RawFd) -> Result<()> {
+        // SAFETY: the name ends in NUL, and one byte is read from a place that
+        // has one.
+        if unsafe { libc::fsetxattr(dir, self.attribute.as_ptr(), b"1".as_ptr().cast(), 1, 0) } == 0 {
+            return Ok(());
+        }
+        match last_errno() {
+            Errno::OPNOTSUPP => {}
+            errno => return Err(errno),
+        }
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        // SAFETY: the name ends in NUL.
+        let file = unsafe { libc::openat(dir, self.file.as_ptr(), flags, 0o600) };
+        if file == -1 {
+            return Err(last_errno());
+        }
+        // SAFETY: one byte is read from a place that has one.
+        let written = unsafe { libc::write(file, b"1".as_ptr().cast(), 1) };
+        if written == 1 { Ok(()) } else { Err(last_errno()) }
     }
 }
 

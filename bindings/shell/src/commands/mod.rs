@@ -8,11 +8,13 @@ mod freeze;
 mod get;
 mod kill;
 mod ls;
+mod monitor;
 mod ps;
 pub mod rm;
 mod set;
 mod state;
 mod thaw;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -47,6 +49,8 @@ pub enum Command {
     Ps(ps::Ps),
     Get(get::Get),
     Set(set::Set),
+    Watch(watch::Watch),
+    Monitor(monitor::Monitor),
     /// Show the main job at work on real processes, with evidence
     ///
     /// Starts a small tree of processes, freezes it under a deadline, thaws it,
@@ -90,6 +94,8 @@ impl Command {
             Command::Ls(command) => command.json.json,
             Command::Ps(command) => command.json.json,
             Command::Get(command) => command.json.json,
+            Command::Watch(command) => command.json.json,
+            Command::Monitor(command) => command.json.json,
             _ => false,
         }
     }
@@ -110,6 +116,8 @@ impl Command {
             Command::Ps(command) => command.run(hierarchies, output),
             Command::Get(command) => command.run(hierarchies, output),
             Command::Set(command) => command.run(hierarchies),
+            Command::Watch(command) => command.run(hierarchies, output),
+            Command::Monitor(command) => command.run(hierarchies, output),
             Command::Demo => demo::run(hierarchies, output).map(|()| DONE),
             Command::Workload { role } => role.run().map(|()| DONE),
             Command::Janitor { group, hierarchy_too } => {
