@@ -57,23 +57,27 @@ pub(crate) fn must_set(group: &Node, name: &str, value: &str) -> Result<()> {
 /// Copies what makes a group like its parent: what subsystems have noted, whose
 /// attributes are called `SUBSYSTEM.key`, and what happens when it is empty.
 pub(crate) fn copy_settings(from: &Node, to: &Node) -> Result<()> {
-    let failed = |errno| from.failed(errno, "listing the records");
-    let names = match from.dir.xattrs() {
-        Err(Errno::OPNOTSUPP) => {
-            let files = from.dir.files().map_err(failed)?;
-            files.iter().filter_map(|name| name.to_str()?.strip_prefix(OWN_PREFIX).map(str::to_owned)).collect()
-        }
-        listed => {
-            let listed = listed.map_err(failed)?;
-            listed.iter().filter_map(|name| name.strip_prefix("user.cgf.").map(str::to_owned)).collect::<Vec<_>>()
-        }
-    };
-    for name in names.iter().filter(|name| name.contains('.') || *name == "auto_delete") {
+    for name in all(from)?.iter().filter(|name| name.contains('.') || *name == "auto_delete") {
         if let Some(value) = get(from, name)? {
             set(to, name, &value)?;
         }
     }
     Ok(())
+}
+
+/// The names of all attributes that are set.
+pub(crate) fn all(group: &Node) -> Result<Vec<String>> {
+    let failed = |errno| group.failed(errno, "listing the records");
+    let ours = |names: Vec<String>, prefix: &str| {
+        names.iter().filter_map(|name| name.strip_prefix(prefix).map(str::to_owned)).collect()
+    };
+    match group.dir.xattrs() {
+        Err(Errno::OPNOTSUPP) => {
+            let files = group.dir.files().map_err(failed)?;
+            Ok(ours(files.into_iter().filter_map(|name| name.into_string().ok()).collect(), OWN_PREFIX))
+        }
+        listed => Ok(ours(listed.map_err(failed)?, "user.cgf.")),
+    }
 }
 
 /// Unsets an attribute, set or not.

@@ -175,10 +175,10 @@ fn core_files() -> Vec<ControlFile> {
     vec![
         ControlFile::new("auto_delete")
             .read(|group| release::is_auto_delete(group).map(flag))
-            .write(|group, text| release::set_auto_delete(group, number::<i64>(text)? != 0)),
+            .write(|group, text| release::set_auto_delete(group, number::<u64>(text)? != 0)),
         ControlFile::new("notify_on_release")
             .read(|group| release::is_notifying(group).map(flag))
-            .write(|group, text| release::set_notifying(group, number::<i64>(text)? != 0)),
+            .write(|group, text| release::set_notifying(group, number::<u64>(text)? != 0)),
         ControlFile::new("release_agent")
             .read(|group| release::agent(group).map(|agent| format!("{agent}\n")))
             .write(release::set_agent)

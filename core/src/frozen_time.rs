@@ -44,9 +44,10 @@ pub(crate) fn end(backend: &dyn Backend, group: &Node) -> Result<()> {
     end_below(backend, group, now())
 }
 
-/// A group that is made below a frozen one is frozen from the start.
-pub(crate) fn inherit(backend: &dyn Backend, created: &Node) -> Result<()> {
-    if kernel_counts(backend) || !backend.is_asked_above(created)? {
+/// A group that is made below one with these attributes, which is frozen if one of
+/// them says so, is frozen from the start.
+pub(crate) fn inherit(parents: &[String], created: &Node) -> Result<()> {
+    if parents.iter().all(|name| name != SINCE) {
         return Ok(());
     }
     attribute::set_new(created, SINCE, &now().to_string()).map(drop)

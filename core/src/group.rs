@@ -13,6 +13,7 @@ use crate::attribute;
 use crate::backend::{Backend, Node, passing};
 use crate::deadline::Wait;
 use crate::error::{Error, Result};
+use crate::frozen_time;
 use crate::hierarchy::Hierarchy;
 use crate::path::{GroupPath, check_name};
 use crate::reference;
@@ -94,7 +95,7 @@ impl Group {
             Err(errno) => return Err(self.node.failed(errno, &format!("making {path} below the directory"))),
         };
         let group = Group::from_node(&self.hierarchy, Arc::new(Node { dir, path }));
-        if let Err(error) = release::inherit(&self.node, &group.node) {
+        if let Err(error) = group.inherit_from(self) {
             let _ = backend.remove(&self.node, &group.node);
             return Err(error);
         }
@@ -108,6 +109,14 @@ impl Group {
             }
         }
         Ok(group)
+    }
+
+    /// What a group has from its parent because it was made there.
+    fn inherit_from(&self, parent: &Group) -> Result<()> {
+        // Most groups have no attribute: one call tells.
+        let attributes = attribute::all(&parent.node)?;
+        release::inherit(&parent.node, &attributes, &self.node)?;
+        frozen_time::inherit(&attributes, &self.node)
     }
 
     /// A child with this group's settings and the process in it.

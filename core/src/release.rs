@@ -95,14 +95,15 @@ pub(crate) fn set_agent(group: &Group, path: &str) -> Result<()> {
     proved(attribute::get(root, AGENT)?.as_deref() == Some(path), group)
 }
 
-/// A group was made in `parent`: it notifies if its parent does, and nobody has
-/// been in it yet. Its parent has been used by that.
-pub(crate) fn inherit(parent: &Node, created: &Node) -> Result<()> {
-    if is_set(parent, NOTIFY)? {
+/// A group was made in `parent`, which has these attributes: it notifies if its
+/// parent does, and nobody has been in it yet. Its parent has been used by that.
+pub(crate) fn inherit(parent: &Node, attributes: &[String], created: &Node) -> Result<()> {
+    let has = |name: &str| attributes.iter().any(|attribute| attribute == name);
+    if has(NOTIFY) && is_set(parent, NOTIFY)? {
         attribute::set(created, RELEASED, "1")?;
         attribute::set(created, NOTIFY, "1")?;
     }
-    attribute::remove(parent, RELEASED)
+    if has(RELEASED) { attribute::remove(parent, RELEASED) } else { Ok(()) }
 }
 
 /// Lets somebody enter a group by `enter`.

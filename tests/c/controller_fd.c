@@ -27,6 +27,7 @@ int main(int argc, char *argv[])
 	T_BEGIN_WITH(",signal,counted");
 	group = t_group("g");
 	FAILS(ENODEV, cgf_controller_fd(group, "no_such", &err));
+	FAILS(ENODEV, cgf_controller_fd(group, "", &err));
 	FAILS(ENODEV, cgf_controller_fd(group, "\xff", &err));
 	fd = cgf_controller_fd(group, "pids", &err);
 	if (t_is("embedded"))

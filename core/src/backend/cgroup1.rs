@@ -157,11 +157,6 @@ impl Backend for Cgroup1 {
     }
 
     fn is_asked_above(&self, group: &Node) -> Result<bool> {
-        // A new group is asked this, and its state is the one file that the
-        // kernel has made an inode for already.
-        if self.state(group)? == State::Thawed {
-            return Ok(false);
-        }
         self.flag(group, "freezer.parent_freezing")
     }
 

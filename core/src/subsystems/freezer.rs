@@ -50,10 +50,6 @@ impl Subsystem for Freezer {
         ]
     }
 
-    fn create(&self, group: &Group) -> Result<()> {
-        frozen_time::inherit(group.backend()?, group.node())
-    }
-
     /// Whoever comes into a FROZEN group would stop there: not without being
     /// asked for (R2.4). A program that is to be started would not start.
     fn can_attach(&self, attach: &Attach<'_>) -> Result<()> {

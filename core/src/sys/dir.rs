@@ -170,18 +170,19 @@ impl Dir {
 
     /// The names of all attributes.
     pub(crate) fn xattrs(&self) -> Result<Vec<String>> {
-        let mut names = vec![0_u8; 16 << 10];
-        loop {
-            match rustix::fs::flistxattr(&self.fd, &mut names[..]) {
-                Ok(length) => {
-                    let listed = names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty());
-                    return Ok(listed.map(|name| String::from_utf8_lossy(name).into_owned()).collect());
-                }
-                // The kernel's limit for a whole list is 64 KiB (XATTR_LIST_MAX).
-                Err(Errno::RANGE) if names.len() < 64 << 10 => names.resize(64 << 10, 0),
-                Err(errno) => return Err(errno),
-            }
+        let split = |names: &[u8]| {
+            let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+            names.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+        };
+        // Most directories have none, or a few.
+        let mut few = [0_u8; 1024];
+        match rustix::fs::flistxattr(&self.fd, &mut few[..]) {
+            Err(Errno::RANGE) => {}
+            listed => return listed.map(|length| split(&few[..length])),
         }
+        // The kernel's limit for a whole list (XATTR_LIST_MAX).
+        let mut all = vec![0_u8; 64 << 10];
+        rustix::fs::flistxattr(&self.fd, &mut all[..]).map(|length| split(&all[..length]))
     }
 
     pub(crate) fn set_xattr(&self, name: &str, value: &[u8]) -> Result<()> {
