@@ -3,7 +3,9 @@
 //! Rounds of 100, 1,000 and 10,000 groups, flat below one parent: made by the
 //! library and by mkdir, turn about; listed and walked; removed. The figure is
 //! the time for one group; it must not grow with their number, and making one
-//! may cost 1.5 times the bare mkdir (docs/benchmarks.md).
+//! may cost 1.5 times the bare mkdir (docs/benchmarks.md). Then one group of
+//! 10,000 tasks: listed by the library, and read and parsed from the kernel's own
+//! file.
 //!
 //! Exit status 1 if it costs more; `CGF_BENCH_STRICT=0` only reports.
 //! `CGF_DEMAND=1` makes a backend that does not work here a failure. Words after
@@ -14,7 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use cgf::{BackendKind, Hierarchy, Options, RemoveOptions};
+use cgf::{BackendKind, Hierarchy, Options, RemoveOptions, Spawn};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -29,6 +31,11 @@ const GROWTH: f64 = 1.5;
 
 fn main() -> Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, number] = words.as_slice()
+        && word == "threads"
+    {
+        return be_many(number.parse()?);
+    }
     // `cargo test --benches` only wants to see that it starts.
     if !words.iter().any(|word| word == "--bench") {
         return Ok(ExitCode::SUCCESS);
@@ -43,7 +50,7 @@ fn main() -> Result<ExitCode> {
         let name = format!("scale-{}", std::process::id());
         match Hierarchy::open(&name, &Options::default().backend(kind)) {
             Ok(hierarchy) => {
-                let measured = measure(&hierarchy);
+                let measured = measure(&hierarchy).and_then(|is_fine| list_tasks(&hierarchy).map(|()| is_fine));
                 clear(&hierarchy);
                 is_fine &= measured?;
             }
@@ -57,9 +64,9 @@ fn main() -> Result<ExitCode> {
 
 /// Whatever went wrong, nothing stays.
 fn clear(hierarchy: &Hierarchy) {
-    for name in ["library", "bare"] {
+    for name in ["library", "bare", "crowd"] {
         if let Ok(group) = hierarchy.open_group(name) {
-            let _ = group.remove_with(RemoveOptions { kill: false, recursive: true });
+            let _ = group.remove_with(RemoveOptions { kill: true, recursive: true });
         }
     }
     if let Err(why) = hierarchy.unmount() {
@@ -144,6 +151,66 @@ fn once(hierarchy: &Hierarchy, groups: usize, library_first: bool) -> Result<[Du
     let (remove, removed) = timed(|| parent.remove_with(RemoveOptions { kill: false, recursive: true }));
     removed?;
     Ok([bare, create, list, open, remove])
+}
+
+const TASKS: usize = 10_000;
+
+/// One group of many tasks.
+fn list_tasks(hierarchy: &Hierarchy) -> Result<()> {
+    let kind = hierarchy.backend_kind();
+    let group = hierarchy.create("crowd")?;
+    let crowd = Spawn::new(std::env::current_exe()?).args(["threads".to_owned(), TASKS.to_string()]);
+    let child = group.spawn(crowd)?;
+    let start = Instant::now();
+    while group.tasks()?.len() < TASKS {
+        if start.elapsed() > Duration::from_secs(30) {
+            return Err("the crowd did not come together".into());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let file =
+        hierarchy.directory().join("crowd").join(if kind == BackendKind::Cgroup2 { "cgroup.threads" } else { "tasks" });
+    let (mut library, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        let (time, listed) = timed(|| group.tasks());
+        if listed?.len() < TASKS {
+            return Err("not all tasks are listed".into());
+        }
+        library.push(time);
+        // The embedded backend has no such file of the kernel's.
+        if kind != BackendKind::Embedded {
+            let (time, read) =
+                timed(|| std::fs::read_to_string(&file).map(|text| text.lines().flat_map(str::parse::<i32>).count()));
+            read?;
+            bare.push(time);
+        }
+    }
+    let library = median(library).as_secs_f64() * 1e3;
+    match bare.is_empty() {
+        true => println!("{:<10} {TASKS} tasks of one group listed in {library:.2} ms", kind.name()),
+        false => {
+            let bare = median(bare).as_secs_f64() * 1e3;
+            println!("{:<10} {TASKS} tasks of one group listed in {library:.2} ms, bare {bare:.2} ms", kind.name());
+        }
+    }
+    group.kill(9)?;
+    child.wait(Duration::from_secs(10))?;
+    group.remove()?;
+    Ok(())
+}
+
+/// What the crowd is made of: threads that sleep until the process is killed.
+fn be_many(threads: usize) -> Result<ExitCode> {
+    for _ in 1..threads {
+        std::thread::Builder::new().stack_size(16 << 10).spawn(|| {
+            loop {
+                std::thread::park();
+            }
+        })?;
+    }
+    loop {
+        std::thread::park();
+    }
 }
 
 /// The kernel's own way: a directory, and nothing else.

@@ -14,7 +14,7 @@
 use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 
-use crate::backend::stage::{Stage, Whom};
+use crate::backend::stage::Whom;
 use crate::backend::{self, Admission, BackendKind};
 use crate::error::{Error, Result};
 use crate::group::Group;
@@ -224,9 +224,7 @@ impl Group {
         let from = backend.locate(tid)?;
         let agreed = self.agree(Newcomer::Task { pid, tid }, from, AttachOptions::default())?;
         if agreed.is_followed() || backend.is_spanning() {
-            let deadline = self.hierarchy().deadline();
-            let staged = release::using(self, || backend.stage(self.node(), Whom::Task(tid), deadline))?;
-            self.settle(staged, &agreed, pid)?;
+            self.come(Whom::Task(tid), &agreed, pid)?;
         } else {
             release::using(self, || backend.admit_task(self.node(), tid))?;
         }
@@ -256,9 +254,7 @@ impl Group {
         }
         let agreed = self.agree(Newcomer::Process(pid), from, options)?;
         if agreed.is_followed() || backend.is_spanning() {
-            let deadline = self.hierarchy().deadline();
-            let staged = release::using(self, || backend.stage(self.node(), Whom::Process(process), deadline))?;
-            self.settle(staged, &agreed, pid)?;
+            self.come(Whom::Process(process), &agreed, pid)?;
         } else {
             release::using(self, || backend.admit(self.node(), process, Admission::Attached))?;
         }
@@ -301,15 +297,26 @@ impl Group {
         Agreed::ask(attach, subsystems)
     }
 
-    /// Tells the subsystems of somebody who has come, and takes it back if one
-    /// of them cannot follow.
-    fn settle(&self, staged: Box<dyn Stage + '_>, agreed: &Agreed<'_>, pid: i32) -> Result<()> {
+    /// Moves somebody in such a way that it can be taken back, tells the
+    /// subsystems, and takes it back if one of them cannot follow.
+    fn come(&self, whom: Whom<'_>, agreed: &Agreed<'_>, pid: i32) -> Result<()> {
+        let backend = self.backend()?;
+        // Where it comes from may be empty meanwhile, and yet is not released: it
+        // may have to go back there.
+        let home = agreed.attach.from().and_then(|path| Group::open(self.hierarchy(), path).ok());
+        let kept = home.as_ref().map(release::begin_use).transpose()?;
         let deadline = self.hierarchy().deadline();
+        let (staged, entered) = release::using(self, || backend.stage(self.node(), whom, deadline))?;
         match agreed.tell(pid) {
-            Ok(()) => staged.settle(deadline),
+            // A callback may have taken its time: that is not counted.
+            Ok(()) => staged.settle(self.hierarchy().deadline()),
             Err(error) => {
-                staged.take_back(deadline).map_err(|failed| failed.context(&error))?;
-                Err(error)
+                let back = entered.undo(|| staged.take_back(self.hierarchy().deadline()));
+                drop(kept);
+                match back {
+                    Ok(()) => Err(error),
+                    Err(failed) => Err(error.context(format_args!("{failed}, and it had to go back"))),
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use crate::backend::Node;
 use crate::error::{Error, Result};
 use crate::path::OWN_PREFIX;
+use crate::release::{AUTO_DELETE, RELEASED};
 use crate::sys::{Errno, dir::write_once};
 
 /// The longest value, in bytes.
@@ -57,12 +58,25 @@ pub(crate) fn must_set(group: &Node, name: &str, value: &str) -> Result<()> {
 /// Copies what makes a group like its parent: what subsystems have noted, whose
 /// attributes are called `SUBSYSTEM.key`, and what happens when it is empty.
 pub(crate) fn copy_settings(from: &Node, to: &Node) -> Result<()> {
-    for name in all(from)?.iter().filter(|name| name.contains('.') || *name == "auto_delete") {
+    for name in all(from)?.iter().filter(|name| name.contains('.') || *name == AUTO_DELETE) {
         if let Some(value) = get(from, name)? {
+            if name == AUTO_DELETE {
+                // Nobody has been in it yet, which is no emptiness to act upon.
+                set(to, RELEASED, "1")?;
+            }
             set(to, name, &value)?;
         }
     }
     Ok(())
+}
+
+/// ENODEV if the group was removed: its directory, held open, still has its
+/// attributes then, and takes new ones, but no files.
+pub(crate) fn must_be_there(group: &Node) -> Result<()> {
+    match group.dir.open_file("cgroup.procs", OFlags::PATH) {
+        Ok(_) => Ok(()),
+        Err(errno) => Err(group.failed(errno, "looking at the directory")),
+    }
 }
 
 /// The names of all attributes that are set.

@@ -78,7 +78,7 @@ fn end_below(backend: &dyn Backend, group: &Node, now: u64) -> Result<()> {
         attribute::remove(group, SINCE)?;
     }
     for child in group.every_child()? {
-        end_below(backend, &child, now)?;
+        end_below(backend, &child?, now)?;
     }
     Ok(())
 }

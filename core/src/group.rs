@@ -188,7 +188,7 @@ impl Group {
         same_directory(&parent.node, &self.node)?;
         passing::sweep(backend, &self.node);
         if !options.recursive
-            && let Some(child) = self.node.children()?.first()
+            && let Some(child) = self.node.children()?.next().transpose()?
         {
             let example = &child.path;
             return Err(Error::new(libc::EBUSY, format!("{self} has groups below it, {example} for one")));
@@ -202,7 +202,7 @@ impl Group {
         } else if backend.is_populated(&self.node)? {
             return Err(Error::new(libc::EBUSY, format!("{self} has processes: {}", self.first_members()?)));
         }
-        self.remove_below(&parent, options.recursive, &mut wait)
+        self.remove_below(&parent, options, &mut wait)
     }
 
     /// Gives the group another name in its parent, and returns a handle for it.
@@ -344,7 +344,8 @@ impl Group {
     /// As [`attribute`](Group::attribute).
     pub fn remove_attribute(&self, name: &str) -> Result<()> {
         self.backend()?;
-        attribute::remove(&self.node, self.attribute_name(name)?)
+        attribute::remove(&self.node, self.attribute_name(name)?)?;
+        self.must_be_there()
     }
 
     /// A new descriptor (O_PATH, close-on-exec) for the group's directory in the
@@ -388,8 +389,8 @@ impl Group {
     /// group at this moment.
     fn with_passing(&self, members: &dyn Fn(&Node) -> Result<Vec<i32>>) -> Result<Vec<i32>> {
         let mut found = members(&self.node)?;
-        for child in self.node.every_child()?.iter().filter(|child| child.is_passing()) {
-            found.extend(members(child)?);
+        for child in self.node.passing_children()? {
+            found.extend(members(&child?)?);
         }
         Ok(found)
     }
@@ -428,16 +429,17 @@ impl Group {
     }
 
     /// Removes this group, which was emptied, after those below it.
-    fn remove_below(&self, parent: &Group, recursive: bool, wait: &mut Wait<'_>) -> Result<()> {
+    fn remove_below(&self, parent: &Group, options: RemoveOptions, wait: &mut Wait<'_>) -> Result<()> {
         let backend = self.backend()?;
         loop {
             passing::sweep(backend, &self.node);
             for child in self.node.children()? {
-                if !recursive {
+                let child = child?;
+                if !options.recursive {
                     let why = format!("group {} was made below {self} meanwhile", child.path);
                     return Err(Error::new(libc::EBUSY, why));
                 }
-                match Group::from_node(&self.hierarchy, Arc::new(child)).remove_below(self, recursive, wait) {
+                match Group::from_node(&self.hierarchy, Arc::new(child)).remove_below(self, options, wait) {
                     // Somebody else was quicker.
                     Err(error) if error.is(libc::ENODEV) => {}
                     other => other?,
@@ -457,6 +459,10 @@ impl Group {
                 return Err(
                     Error::new(libc::EBUSY, format!("{self} could not be removed in time")).with_blockers(blockers)
                 );
+            }
+            if options.kill && backend.is_populated(&self.node)? {
+                // Somebody has come since the others were killed.
+                self.kill(libc::SIGKILL)?;
             }
         }
     }

@@ -211,7 +211,7 @@ impl Hierarchy {
         let backend = self.backend()?;
         let root = &self.0.root;
         crate::backend::passing::sweep(backend, root);
-        if let Some(child) = root.children()?.first() {
+        if let Some(child) = root.children()?.next().transpose()? {
             let example = &child.path;
             return Err(Error::new(libc::EBUSY, format!("hierarchy {self} still has groups, {example} for one")));
         }

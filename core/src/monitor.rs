@@ -36,6 +36,54 @@ use crate::watch::{Watch, WatchOptions};
 /// the caller.
 ///
 /// In a forked child it gives ECHILD.
+///
+/// A subsystem that writes down every fork and exit:
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use std::time::Duration;
+/// use cgf::{EventKind, Group, Hierarchy, Options, Result, Spawn, Subsystem};
+///
+/// struct Log(Arc<Mutex<Vec<String>>>);
+///
+/// impl Subsystem for Log {
+///     fn name(&self) -> &str {
+///         "log"
+///     }
+///
+///     fn fork(&self, group: &Group, parent: i32, child: i32) -> Result<()> {
+///         self.0.lock().unwrap().push(format!("{parent} made {child} in {group}"));
+///         Ok(())
+///     }
+///
+///     fn exit(&self, group: &Group, pid: i32) -> Result<()> {
+///         self.0.lock().unwrap().push(format!("{pid} ended in {group}"));
+///         Ok(())
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// # let name = format!("log-{}", std::process::id());
+/// # let name = name.as_str();
+/// let lines = Arc::new(Mutex::new(Vec::new()));
+/// cgf::register(Log(Arc::clone(&lines)))?;
+/// let jobs = Hierarchy::open(name, &Options::parse("freezer,signal,log")?)?;
+/// let web = jobs.create("web")?;
+/// let mut monitor = jobs.monitor()?;
+/// let child = web.spawn(Spawn::new("sh").args(["-c", "sleep 0 & wait"]))?;
+/// while let Some(event) = monitor.next(Duration::from_secs(10))? {
+///     if event.kind == EventKind::Exit && event.pid == Some(child.pid()) {
+///         break;
+///     }
+/// }
+/// let written = lines.lock().unwrap().join("; ");
+/// assert!(written.contains(&format!("{} made", child.pid())), "{written}");
+/// assert!(written.contains(&format!("{} ended in group /web", child.pid())), "{written}");
+/// # child.wait(Duration::from_secs(5))?;
+/// # web.remove()?;
+/// # jobs.unmount()
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Monitor {
     watch: Watch,

@@ -131,7 +131,7 @@ fn refuse_if_locked(group: &Node, file: &File) -> Result<()> {
         let Some(range) = unseen.pop() else { return Ok(()) };
         let Some(byte) = lock::any_locked(file, range.clone()).map_err(failed)? else { continue };
         let holder = Holder::from(byte);
-        if holder.namespace != namespace || holder.is_alive() {
+        if holder.namespace != namespace || holder.is_alive().map_err(|errno| holder.unseen(group, errno))? {
             let who =
                 if holder.namespace == namespace { holder.pid.to_string() } else { "of another pid namespace".into() };
             return Err(Error::new(libc::EBUSY, format!("process {who} holds a reference on group {}", group.path)));
@@ -157,8 +157,19 @@ impl Holder {
         REFERENCES.start | self.namespace << 46 | (self.pid as u64) << 24 | self.start_time
     }
 
-    fn is_alive(&self) -> bool {
-        Stat::of(self.pid).is_ok_and(|stat| stat.start_time & 0xff_ffff == self.start_time && stat.is_alive())
+    /// Only who is told to be gone is dead: whoever cannot be looked at, for want
+    /// of a descriptor, may hold the group.
+    fn is_alive(&self) -> sys::Result<bool> {
+        match Stat::of(self.pid) {
+            Ok(stat) => Ok(stat.start_time & 0xff_ffff == self.start_time && stat.is_alive()),
+            Err(Errno::SRCH) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn unseen(&self, group: &Node, errno: Errno) -> Error {
+        let who = self.pid;
+        Error::os(errno, format_args!("looking at process {who}, which has a reference on group {}", group.path))
     }
 }
 
@@ -199,6 +210,6 @@ mod tests {
         let holder = Holder { namespace: 0xfffc, pid: (1 << 22) - 1, start_time: 0xff_ffff };
         assert!(REFERENCES.contains(&holder.byte()));
         assert!(Holder::from(holder.byte()) == holder);
-        assert!(Holder::from(byte_of_this_process().unwrap()).is_alive());
+        assert_eq!(Holder::from(byte_of_this_process().unwrap()).is_alive(), Ok(true));
     }
 }

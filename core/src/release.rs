@@ -32,9 +32,9 @@ use crate::sys::lock::{self, Mode};
 use crate::sys::spawn::{self, NotStarted, Plan};
 
 const NOTIFY: &str = "notify_on_release";
-const AUTO_DELETE: &str = "auto_delete";
+pub(crate) const AUTO_DELETE: &str = "auto_delete";
 const AGENT: &str = "release_agent";
-const RELEASED: &str = "released";
+pub(crate) const RELEASED: &str = "released";
 
 /// The byte of a group's freeze file, above those of [`hold`](crate::hold).
 const RELEASING: u64 = (1 << 40) + 5;
@@ -44,8 +44,7 @@ const LONGEST_AGENT: usize = 4095;
 
 /// Whether the release agent is to be told when the group has been emptied.
 pub(crate) fn is_notifying(group: &Group) -> Result<bool> {
-    group.backend()?;
-    is_set(group.node(), NOTIFY)
+    is_wanted(group, NOTIFY)
 }
 
 /// EACCES: the group may not be marked.
@@ -56,8 +55,7 @@ pub(crate) fn set_notifying(group: &Group, notify: bool) -> Result<()> {
 /// Whether the group removes itself when it has been emptied, of which then no
 /// agent is told.
 pub(crate) fn is_auto_delete(group: &Group) -> Result<bool> {
-    group.backend()?;
-    is_set(group.node(), AUTO_DELETE)
+    is_wanted(group, AUTO_DELETE)
 }
 
 /// EINVAL: the root group. EACCES: the group may not be marked.
@@ -71,13 +69,16 @@ pub(crate) fn set_auto_delete(group: &Group, auto_delete: bool) -> Result<()> {
 /// The program that is told of emptied groups; empty for none.
 pub(crate) fn agent(group: &Group) -> Result<String> {
     group.backend()?;
-    Ok(attribute::get(group.hierarchy().root_node(), AGENT)?.unwrap_or_default())
+    let agent = attribute::get(group.hierarchy().root_node(), AGENT)?;
+    attribute::must_be_there(group.node())?;
+    Ok(agent.unwrap_or_default())
 }
 
 /// Empty: none. EINVAL: the path does not begin with a slash, or holds a NUL.
 /// E2BIG: more than 4095 bytes. EACCES: the root group may not be marked.
 pub(crate) fn set_agent(group: &Group, path: &str) -> Result<()> {
     group.backend()?;
+    attribute::must_be_there(group.node())?;
     let root = group.hierarchy().root_node();
     if path.is_empty() {
         return attribute::remove(root, AGENT);
@@ -107,10 +108,10 @@ pub(crate) fn inherit(parent: &Node, attributes: &[String], created: &Node) -> R
 }
 
 /// Lets somebody enter a group by `enter`.
-pub(crate) fn using<T>(group: &Group, enter: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn using<T>(group: &Group, enter: impl FnOnce() -> Result<T>) -> Result<(T, Entered)> {
     let entering = begin_use(group)?;
     match enter() {
-        Ok(entered) => Ok(entered),
+        Ok(entered) => Ok((entered, Entered { group: group.clone(), was_released: entering.was_released })),
         Err(error) => {
             entering.undo()?;
             Err(error)
@@ -162,6 +163,23 @@ pub(crate) fn begin_use(group: &Group) -> Result<Use> {
         }
     }
     Ok(entering)
+}
+
+/// Somebody has come into a group, and may have to leave it again.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    group: Group,
+    was_released: bool,
+}
+
+impl Entered {
+    /// Has it leave by `leave`, as if it had never come: that is no emptying.
+    pub(crate) fn undo(self, leave: impl FnOnce() -> Result<()>) -> Result<()> {
+        let mut entering = begin_use(&self.group)?;
+        entering.was_released |= self.was_released;
+        leave()?;
+        entering.undo()
+    }
 }
 
 impl Use {
@@ -332,10 +350,11 @@ fn start(group: &Group, agent: &str, turn: Turn) -> Result<(i32, OwnedFd)> {
         signal_mask: Some(0),
         mark: Some(spawn::Mark { dir, attribute: text(name.as_bytes())?, file: text(file.as_bytes())? }),
     };
-    let waiting =
+    let mut waiting =
         spawn::create(&plan, None).map_err(|errno| Error::os(errno, "making a process for the release agent"))?;
     let pid = waiting.pid();
-    let started = waiting.start(group.hierarchy().deadline());
+    let deadline = group.hierarchy().deadline();
+    let started = waiting.await_birth(deadline).and_then(|()| waiting.start(deadline));
     drop(turn);
     let failed = |why: String| Error::new(libc::ECANCELED, format!("release agent {agent:?} for {group}: {why}"));
     match started {
@@ -369,12 +388,20 @@ fn figures(backend: &dyn Backend, node: &Node) -> Vec<(String, u64)> {
 
 /// No task here or below, and no group below but the library's own.
 pub(crate) fn is_vacant(backend: &dyn Backend, node: &Node) -> Result<bool> {
-    Ok(node.children()?.is_empty() && !backend.is_populated(node)?)
+    Ok(node.children()?.next().is_none() && !backend.is_populated(node)?)
+}
+
+fn is_wanted(group: &Group, name: &str) -> Result<bool> {
+    group.backend()?;
+    let is_set = is_set(group.node(), name)?;
+    attribute::must_be_there(group.node())?;
+    Ok(is_set)
 }
 
 fn switch(group: &Group, name: &str, on: bool) -> Result<()> {
     let backend = group.backend()?;
     let node = group.node();
+    attribute::must_be_there(node)?;
     if is_set(node, name)? == on {
         return Ok(());
     }

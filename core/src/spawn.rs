@@ -15,7 +15,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::process::Process;
-use crate::release;
+use crate::release::{self, Entered};
 use crate::sys::{
     Errno,
     spawn::{self, NotStarted, Plan, Waiting},
@@ -277,19 +277,33 @@ impl Group {
         let program = spawn.program.clone();
         let agreed = self.agree_to_birth()?;
         let plan = spawn.plan(self.needs_session())?;
-        let mut waiting = self.create_process(&plan)?;
-        let mut pid = waiting.pid();
-        agreed.tell(pid)?;
-        let mut started = waiting.start(deadline);
-        if matches!(started, Err(NotStarted::Stillborn)) {
+        let (mut waiting, mut entered) = self.create_process(&plan)?;
+        let mut ready = waiting.await_birth(deadline);
+        if matches!(ready, Err(NotStarted::Stillborn)) {
             // Once a v2 group was killed, the kernel kills at birth whoever is
             // cloned into it from a group that was not (it compares how often
             // each was, cgroup_post_fork; seen on Linux 6.18). A process that
             // is moved there lives.
-            waiting = release::using(self, || self.create_process_and_move(&plan))?;
-            pid = waiting.pid();
-            agreed.tell(pid)?;
-            started = waiting.start(deadline);
+            drop(waiting);
+            entered.undo(|| Ok(()))?;
+            (waiting, entered) = release::using(self, || self.create_process_and_move(&plan))?;
+            ready = waiting.await_birth(deadline);
+        }
+        let pid = waiting.pid();
+        let started = match ready.map(|()| agreed.tell(pid)) {
+            Ok(Ok(())) => waiting.start(deadline),
+            Ok(Err(refused)) => {
+                drop(waiting);
+                entered.undo(|| Ok(()))?;
+                return Err(refused);
+            }
+            Err(not_born) => {
+                drop(waiting);
+                Err(not_born)
+            }
+        };
+        if started.is_err() {
+            entered.undo(|| Ok(()))?;
         }
         match started {
             Ok(pidfd) => {
@@ -312,7 +326,7 @@ impl Group {
     }
 
     /// A child in the group that waits for the word to start.
-    pub(crate) fn create_process(&self, plan: &Plan) -> Result<Waiting> {
+    pub(crate) fn create_process(&self, plan: &Plan) -> Result<(Waiting, Entered)> {
         release::using(self, || self.create_process_in_it(plan))
     }
 

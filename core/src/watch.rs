@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, epoll};
 
+use crate::attribute;
 use crate::backend::{BackendKind, Node};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -115,6 +116,9 @@ pub struct Watch {
     /// When the members of all groups were last listed, and how long it took.
     listed: Instant,
     listing_took: Duration,
+    /// Why everything has to be looked at, and not before when.
+    lost: Option<String>,
+    not_before: Instant,
     ended: bool,
 }
 
@@ -122,6 +126,9 @@ pub struct Watch {
 /// exits: nobody tells of a process that was moved out of the hierarchy. More rarely
 /// where that takes long.
 const AUDIT: Duration = Duration::from_millis(500);
+
+/// How soon after a look that failed everything is looked at.
+const RETRY: Duration = Duration::from_millis(100);
 
 impl Hierarchy {
     /// Begins to watch the hierarchy. What is there already is not told.
@@ -158,6 +165,8 @@ impl Watch {
             polls: backend.kind() != BackendKind::Cgroup2,
             listed: Instant::now(),
             listing_took: Duration::ZERO,
+            lost: None,
+            not_before: Instant::now(),
             ended: false,
         };
         let connector = watch.members.as_ref().and_then(Members::connector);
@@ -181,7 +190,9 @@ impl Watch {
     /// # Errors
     ///
     /// ENODEV: the hierarchy has ended, and everything was told. EACCES: a group
-    /// cannot be read any more. ECHILD: in a forked child.
+    /// cannot be read any more. EMFILE: no descriptor left. ECHILD: in a forked
+    /// child. After the middle two it goes on: looks are taken again until one
+    /// succeeds, and that there was a loss is told then.
     pub fn next(&mut self, deadline: impl Into<Deadline>) -> Result<Option<Event>> {
         let deadline = deadline.into();
         loop {
@@ -254,9 +265,14 @@ impl Watch {
         let result = self.take_in_all();
         // Somebody ends the hierarchy while we look at it.
         let result = match result {
-            Err(error) if error.is(libc::ENODEV) && self.hierarchy.root_node().dir.is_removed() => self.end(),
+            Err(error) if error.is(libc::ENODEV) && self.is_root_gone() => self.end(),
             other => other,
         };
+        if let Err(error) = &result {
+            // The kernel does not repeat the notices that were read.
+            self.lost.get_or_insert_with(|| format!("a look that failed: {error}"));
+            self.not_before = Instant::now() + RETRY;
+        }
         result.and(self.set_timer()).and(self.show_ready())
     }
 
@@ -268,11 +284,12 @@ impl Watch {
         if !notices.is_empty() {
             self.pulse.quicken();
         }
-        let mut lost = None;
         for notice in notices {
             match notice {
-                Notice::Made(path) => self.made(&path)?,
                 Notice::Gone(path) if path.is_root() => return self.end(),
+                // All is looked at anyway.
+                _ if self.lost.is_some() => {}
+                Notice::Made(path) => self.made(&path)?,
                 Notice::Gone(path) => self.gone(&path)?,
                 Notice::Entered(path) => {
                     members.insert(path.clone());
@@ -282,16 +299,15 @@ impl Watch {
                 Notice::State(path) => {
                     states.insert(path);
                 }
-                Notice::Lost => lost = Some("more file events than the kernel keeps (fs.inotify.max_queued_events)"),
+                Notice::Lost => {
+                    let why = "more file events than the kernel keeps (fs.inotify.max_queued_events)";
+                    self.lost = Some(why.to_owned());
+                }
             }
         }
         self.hear()?;
-        if self.members.as_mut().is_some_and(Members::take_loss) {
-            lost = Some("more forks and exits than the proc connector's buffer holds");
-        }
-        if let Some(why) = lost {
-            self.lose(why);
-            return self.resync();
+        if self.has_lost() {
+            return self.make_good();
         }
         if let Some(touched) = &mut self.touched {
             touched.extend(states.iter().cloned());
@@ -301,7 +317,7 @@ impl Watch {
         let is_due = self.pulse.is_due();
         if self.polls && is_due {
             states.extend(self.picture.paths());
-            if self.hierarchy.root_node().dir.is_removed() {
+            if self.is_root_gone() {
                 return self.end();
             }
         } else {
@@ -314,6 +330,7 @@ impl Watch {
         }
         members.iter().try_for_each(|path| self.look_at_members(path, false))?;
         if lists {
+            self.look_for_strays()?;
             self.listing_took = began.elapsed();
             self.listed = Instant::now();
         }
@@ -321,21 +338,37 @@ impl Watch {
         if is_due {
             self.pulse.looked(began, self.events.len() > before);
         }
+        if self.has_lost() { self.make_good() } else { Ok(()) }
+    }
+
+    /// Whether something was lost, now or before.
+    fn has_lost(&mut self) -> bool {
         if self.members.as_mut().is_some_and(Members::take_loss) {
-            self.lose("more forks and exits than the proc connector's buffer holds");
-            return self.resync();
+            self.lost = Some("more forks and exits than the proc connector's buffer holds".to_owned());
+        }
+        self.lost.is_some()
+    }
+
+    /// Looks at everything, and once that has succeeded says that there was a
+    /// loss: not again and again while it fails.
+    fn make_good(&mut self) -> Result<()> {
+        if Instant::now() < self.not_before {
+            return Ok(());
+        }
+        let root = GroupPath::root();
+        let (before, id) = (self.events.len(), self.picture.id(&root));
+        self.resync()?;
+        if let Some(why) = self.lost.take() {
+            self.events.insert(before, Event::new(EventKind::Lost, &root, id).saying(why));
         }
         Ok(())
     }
 
-    fn lose(&mut self, why: &str) {
-        let root = GroupPath::root();
-        let id = self.picture.id(&root);
-        self.events.push_back(Event::new(EventKind::Lost, &root, id).saying(why));
-    }
-
     /// Puts what was told right by looking at everything.
     fn resync(&mut self) -> Result<()> {
+        if self.is_root_gone() {
+            return self.end();
+        }
         for path in self.picture.paths() {
             let now = self.open(&path)?.and_then(|node| node.dir.identity().ok());
             if now.is_none() || now != self.picture.get(&path).map(|known| known.identity) {
@@ -393,31 +426,42 @@ impl Watch {
             }
         }
         let children = match node.children() {
-            Err(error) if error.is(libc::ENODEV) => Vec::new(),
+            Err(error) if error.is(libc::ENODEV) => return Ok(()),
             other => other?,
         };
-        children.iter().try_for_each(|child| self.add_tree(child, quiet))
+        for child in children {
+            self.add_tree(&child?, quiet)?;
+        }
+        Ok(())
     }
 
     fn gone(&mut self, path: &GroupPath) -> Result<()> {
+        let backend = self.hierarchy.backend()?;
         let removed = self.picture.remove(path);
         if removed.is_empty() {
             return Ok(());
         }
+        // They are out of the picture: an error must not keep them from being told.
+        let mut result = Ok(());
         for (path, known) in &removed {
             if let Some(watched) = &known.watched {
                 self.notices.forget(watched);
             }
             let mut events = Vec::new();
             if let Some(members) = &mut self.members {
-                members.look_for(self.hierarchy.backend()?, path, &self.picture, &mut events)?;
+                let looked = members.look_for(backend, path, &self.picture, &mut events);
+                result = result.and(looked);
             }
             self.events.extend(events);
             self.events.extend(known.last_words(path));
         }
         let emptied = path.parent().and_then(|parent| self.picture.lost_child(&parent));
         self.events.extend(emptied);
-        Ok(())
+        result
+    }
+
+    fn is_root_gone(&self) -> bool {
+        attribute::must_be_there(self.hierarchy.root_node()).is_err_and(|error| error.is(libc::ENODEV))
     }
 
     /// The hierarchy's root directory was removed.
@@ -435,6 +479,7 @@ impl Watch {
             self.look_at_members(&path, quiet)?;
             self.look_at(&path, false, quiet)?;
         }
+        self.look_for_strays()?;
         self.listed = Instant::now();
         self.pulse.looked(began, true);
         Ok(())
@@ -461,6 +506,14 @@ impl Watch {
             Err(error) if error.is(libc::ENODEV) => Ok(()),
             other => other,
         }
+    }
+
+    fn look_for_strays(&mut self) -> Result<()> {
+        let Some(members) = &mut self.members else { return Ok(()) };
+        let mut events = Vec::new();
+        members.look_for_strays(self.hierarchy.backend()?, &self.picture, &mut events);
+        self.events.extend(events);
+        Ok(())
     }
 
     fn hear(&mut self) -> Result<()> {
@@ -490,6 +543,9 @@ impl Watch {
     }
 
     fn set_timer(&self) -> Result<()> {
+        if self.lost.is_some() {
+            return self.pulse.set(false, Some(self.not_before)).map_err(|errno| self.failed(errno));
+        }
         let audit = (self.members.is_some() && !self.lists_tasks()).then(|| self.next_audit());
         let also = self.picture.suspects().1.into_iter().chain(audit).min();
         let looks = !self.ended && (self.polls || self.lists_tasks());

@@ -7,9 +7,14 @@ int main(int argc, char *argv[])
 	struct cgf_hierarchy *hierarchy = (void *)&out;
 	struct cgf_hold *hold = (void *)&out;
 	struct cgf_reference *reference = (void *)&out;
+	struct cgf_watch *watch = (void *)&out;
+	struct cgf_monitor *monitor = (void *)&out;
+	struct cgf_event *event = (void *)&out;
 	struct cgf_spawn_options options = { .size = sizeof(options) };
 	char *const arguments[] = { "true", NULL };
 	char text[8] = "before";
+	const char *name = text;
+	uint64_t value = 7;
 	pid_t pid = 7;
 
 	(void)argc;
@@ -100,6 +105,21 @@ int main(int argc, char *argv[])
 	CHECK(cgf_attachment_is_birth(NULL) == -EINVAL);
 	CHECK(cgf_attachment_may_freeze(NULL) == -EINVAL);
 	FAILS(EINVAL, cgf_doctor(NULL, 1, &err));
+	FAILS(EINVAL, cgf_watch_open(NULL, 0, &watch, &err));
+	FAILS(EINVAL, cgf_watch_open(t_h, 0, NULL, &err));
+	FAILS(EINVAL, cgf_watch_next(NULL, -1, &event, &err));
+	FAILS(EINVAL, cgf_watch_lists_tasks(NULL, &err));
+	FAILS(EINVAL, cgf_monitor_open(NULL, 0, &monitor, &err));
+	FAILS(EINVAL, cgf_monitor_open(t_h, 0, NULL, &err));
+	FAILS(EINVAL, cgf_monitor_next(NULL, -1, &event, &err));
+	FAILS(EINVAL, cgf_monitor_lists_tasks(NULL, &err));
+	CHECK(cgf_event_kind(NULL) == -EINVAL && !*cgf_event_name(NULL));
+	CHECK(cgf_event_group(NULL, text, sizeof(text)) == -EINVAL);
+	CHECK(cgf_event_other(NULL, text, sizeof(text)) == -EINVAL);
+	CHECK(cgf_event_pid(NULL) == -EINVAL && cgf_event_parent(NULL) == -EINVAL);
+	CHECK(cgf_event_status(NULL) == -EINVAL && cgf_event_time(NULL) == 0);
+	CHECK(cgf_event_group_id(NULL) == 0 && !*cgf_event_boot_id(NULL) && !*cgf_event_message(NULL));
+	CHECK(cgf_event_figure(NULL, 0, &name, &value) == -EINVAL);
 
 	FAILS(EINVAL, cgf_group_remove(group, 4, &err));
 	FAILS(EINVAL, cgf_group_remove(group, UINT64_MAX, &err));
@@ -107,6 +127,8 @@ int main(int argc, char *argv[])
 	FAILS(EINVAL, cgf_attach_pidfd(group, 0, (uint64_t)1 << 63, &err));
 	FAILS(EINVAL, cgf_freeze(group, 0, 4, &err));
 	FAILS(EINVAL, cgf_hold(group, 0, 4, &hold, &err));
+	FAILS(EINVAL, cgf_watch_open(t_h, 4, &watch, &err));
+	FAILS(EINVAL, cgf_monitor_open(t_h, UINT64_MAX, &monitor, &err));
 	options.flags = 8;
 	FAILS(EINVAL, cgf_spawn_with(group, "true", arguments, NULL, &options, &pid, &err));
 
@@ -115,7 +137,26 @@ int main(int argc, char *argv[])
 	CHECK(cgf_procs(none, NULL, 0, NULL) == -EINVAL);
 
 	CHECK(hierarchy == (void *)&out && out == (void *)&out && hold == (void *)&out);
-	CHECK(reference == (void *)&out);
+	CHECK(reference == (void *)&out && watch == (void *)&out && monitor == (void *)&out);
+	CHECK(event == (void *)&out && name == text && value == 7);
+
+	/* A NULL among what is right: the event waits for who can take it. */
+	OK(cgf_watch_open(t_h, 0, &watch, &err));
+	OK(cgf_monitor_open(t_h, 0, &monitor, &err));
+	OK(cgf_group_create(t_h, "event", &out, &err));
+	FAILS(EINVAL, cgf_watch_next(watch, 5000, NULL, &err));
+	FAILS(EINVAL, cgf_monitor_next(monitor, 5000, NULL, &err));
+	CHECK(OK(cgf_monitor_next(monitor, 5000, &event, &err)) == 1);
+	cgf_event_free(event);
+	CHECK(OK(cgf_watch_next(watch, 5000, &event, &err)) == 1);
+	CHECK(cgf_event_kind(event) == CGF_EVENT_CREATED);
+	CHECK(cgf_event_group(event, NULL, 1) == -EINVAL && cgf_event_other(event, NULL, 1) == -EINVAL);
+	CHECK(cgf_event_figure(event, 0, NULL, &value) == -EINVAL);
+	CHECK(cgf_event_figure(event, 0, &name, NULL) == -EINVAL);
+	cgf_event_free(event);
+	cgf_watch_free(watch);
+	cgf_monitor_free(monitor);
+	t_remove(out);
 	CHECK(pid == 7 && !strcmp(text, "before"));
 	CHECK(OK(cgf_state(group, &err)) == CGF_THAWED);
 	CHECK(OK(cgf_procs(group, NULL, 0, &err)) == 0);
@@ -123,6 +164,9 @@ int main(int argc, char *argv[])
 	cgf_hierarchy_free(NULL);
 	cgf_group_free(NULL);
 	cgf_reference_free(NULL);
+	cgf_watch_free(NULL);
+	cgf_monitor_free(NULL);
+	cgf_event_free(NULL);
 	cgf_error_free(NULL);
 	t_remove(group);
 	return T_END();

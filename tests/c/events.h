@@ -90,6 +90,18 @@ static T_UNUSED void t_comes(struct t_stream *s, int kind, const char *group)
 	cgf_event_free(t_await(s, kind, group));
 }
 
+/* Nothing at all happens, and the wait for it lasts as long as it was asked for. */
+static T_UNUSED void t_waits(struct t_stream *s, int timeout_ms)
+{
+	struct cgf_event *event = NULL;
+	struct timespec before, after;
+
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	CHECK(OK(t_next(s, timeout_ms, &event)) == 0 && !event);
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	CHECK((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000 >= timeout_ms - 1);
+}
+
 /* No event of this kind for a while. */
 static T_UNUSED void t_does_not_come(struct t_stream *s, int kind, int ms)
 {

@@ -1,12 +1,16 @@
 /* A handle from before a fork is the parent's: the child may only free it. */
-#include "t.h"
+#include "events.h"
 
-static void in_child(struct cgf_group *group, struct cgf_hold *hold, struct cgf_error *error)
+static void in_child(struct cgf_group *group, struct cgf_hold *hold, struct cgf_error *error,
+		     struct t_stream *watch, struct t_stream *monitor, struct cgf_event *created)
 {
 	struct cgf_hierarchy *own;
 	struct cgf_group *out = NULL;
 	struct cgf_hold *share = NULL;
 	struct cgf_reference *reference = NULL;
+	struct cgf_watch *watched = NULL;
+	struct cgf_monitor *monitored = NULL;
+	struct cgf_event *event = NULL;
 	char *argv[] = { "true", NULL };
 	char text[64];
 	pid_t pid;
@@ -41,7 +45,11 @@ static void in_child(struct cgf_group *group, struct cgf_hold *hold, struct cgf_
 	FAILS(ECHILD, cgf_attribute_set(group, "freezer.x", "y", &err));
 	FAILS(ECHILD, cgf_attribute_set(group, "freezer.x", NULL, &err));
 	FAILS(ECHILD, cgf_reference(group, &reference, &err));
-	CHECK(!out && !share && !reference);
+	FAILS(ECHILD, cgf_watch_open(t_h, 0, &watched, &err));
+	FAILS(ECHILD, cgf_monitor_open(t_h, CGF_WATCH_TASKS, &monitored, &err));
+	FAILS(ECHILD, t_next(watch, -1, &event));
+	FAILS(ECHILD, t_next(monitor, -1, &event));
+	CHECK(!out && !share && !reference && !watched && !monitored && !event);
 
 	/* What only looks at the handle works, and so does the error. */
 	OK(cgf_group_path(group, text, sizeof(text), &err));
@@ -50,7 +58,14 @@ static void in_child(struct cgf_group *group, struct cgf_hold *hold, struct cgf_
 	CHECK(*cgf_hierarchy_backend(t_h));
 	CHECK(cgf_error_errno(error) == ENOENT && *cgf_error_message(error));
 
+	OK(cgf_watch_lists_tasks(watch->watch, &err));
+	OK(cgf_monitor_lists_tasks(monitor->monitor, &err));
+	CHECK(t_event_is(created, CGF_EVENT_CREATED, "/g") && *cgf_event_boot_id(created));
+
 	cgf_error_free(error);
+	cgf_event_free(created);
+	t_free(watch);
+	t_free(monitor);
 	FAILS(ECHILD, cgf_hold_release(hold, &err));
 	cgf_group_free(group);
 	cgf_hierarchy_free(t_h);
@@ -59,6 +74,9 @@ static void in_child(struct cgf_group *group, struct cgf_hold *hold, struct cgf_
 	own = t_open("");
 	OK(cgf_group_open(own, "g", &group, &err));
 	CHECK(OK(cgf_state(group, &err)) == CGF_FROZEN);
+	*watch = t_watch(own, CGF_WATCH_TASKS);
+	OK(t_next(watch, 0, &event));
+	t_free(watch);
 	cgf_group_free(group);
 	cgf_hierarchy_free(own);
 }
@@ -67,19 +85,26 @@ int main(int argc, char *argv[])
 {
 	struct cgf_error *error = NULL;
 	struct cgf_group *group, *out;
+	struct cgf_event *created;
+	struct t_stream watch, monitor;
 	struct cgf_hold *hold;
 	pid_t pid, sleeper;
 
 	(void)argc;
 	T_BEGIN();
+	watch = t_watch(t_h, CGF_WATCH_TASKS);
+	monitor = t_monitor(t_h, 0);
 	group = t_group("g");
+	created = t_await(&watch, CGF_EVENT_CREATED, "/g");
 	sleeper = t_sleeper(group);
 	OK(cgf_hold(group, 5000, 0, &hold, &err));
+	t_comes(&watch, CGF_EVENT_FROZEN, "/g");
+	t_comes(&monitor, CGF_EVENT_FROZEN, "/g");
 	CHECK(cgf_group_open(t_h, "none", &out, &error) == -ENOENT);
 	pid = fork();
 	CHECK(pid >= 0);
 	if (!pid) {
-		in_child(group, hold, error);
+		in_child(group, hold, error, &watch, &monitor, created);
 		_exit(0);
 	}
 	t_wait_part(pid);
@@ -90,6 +115,11 @@ int main(int argc, char *argv[])
 	OK(cgf_hold_release(hold, &err));
 	CHECK(OK(cgf_state(group, &err)) == CGF_THAWED);
 	CHECK(!kill(sleeper, 0));
+	t_comes(&watch, CGF_EVENT_THAWED, "/g");
+	t_comes(&monitor, CGF_EVENT_THAWED, "/g");
+	t_free(&watch);
+	t_free(&monitor);
+	cgf_event_free(created);
 	t_remove(group);
 	t_reap_killed(sleeper);
 	return T_END();

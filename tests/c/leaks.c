@@ -1,5 +1,5 @@
 /* Nothing is left of calls that succeed, or of calls that fail, many times over. */
-#include "t.h"
+#include "events.h"
 
 static int refuse(void *state, const struct cgf_attachment *a)
 {
@@ -55,6 +55,29 @@ static void controller(void)
 	OK(cgf_subsystem_unregister("leaky", &err));
 }
 
+/* Events, those that nobody took among them. */
+static void events(void)
+{
+	struct t_stream watch = t_watch(t_h, CGF_WATCH_TASKS), monitor = t_monitor(t_h, CGF_WATCH_LISTING);
+	struct t_stream none = { 0 };
+	struct cgf_group *group = t_group("g"), *brief = t_group("brief");
+	char *argv[] = { "true", NULL };
+	pid_t pid;
+
+	FAILS(EINVAL, cgf_watch_open(t_h, 1 << 20, &none.watch, &err));
+	FAILS(EINVAL, cgf_monitor_open(t_h, 1 << 20, &none.monitor, &err));
+	OK(cgf_write(brief, "auto_delete", "1", &err));
+	OK(cgf_write(group, "notify_on_release", "1", &err));
+	OK(cgf_spawn(brief, "true", argv, NULL, &pid, &err));
+	CHECK(t_wait(pid) == 0);
+	t_comes(&monitor, CGF_EVENT_RELEASED, "/brief");
+	t_comes(&watch, CGF_EVENT_CREATED, "/brief");
+	cgf_group_free(brief);
+	t_remove(group);
+	t_free(&watch);
+	t_free(&monitor);
+}
+
 static void round_trip(void)
 {
 	struct cgf_spawn_options options = { .size = sizeof(options) };
@@ -93,6 +116,7 @@ static void round_trip(void)
 	t_remove(group);
 	cgf_hierarchy_free(h);
 	controller();
+	events();
 }
 
 int main(int argc, char *argv[])

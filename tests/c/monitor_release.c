@@ -71,6 +71,7 @@ int main(int argc, char *argv[])
 	OK(cgf_write(group, "notify_on_release", "1", &err));
 	s = t_monitor(t_h, 0);
 	second = t_monitor(t_h, 0);
+	t_waits(&s, 200);
 
 	visit(group);
 	/* Whichever monitor does it, it is done once. */

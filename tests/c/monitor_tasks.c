@@ -76,9 +76,13 @@ static void drive(struct t_stream *s, pid_t first, int births, int ends)
 		while (OK(t_next(s, 100, &event))) {
 			told_births += cgf_event_kind(event) == CGF_EVENT_FORK;
 			told_ends += cgf_event_kind(event) == CGF_EVENT_EXIT;
-			cgf_event_free(event);
 			/* Logged before it is told, and nothing else is. */
 			CHECK(happened.nbirths == told_births && happened.nends == told_ends);
+			if (cgf_event_kind(event) == CGF_EVENT_FORK) {
+				CHECK(cgf_event_pid(event) == happened.births[told_births - 1].child);
+				CHECK(cgf_event_parent(event) == happened.births[told_births - 1].parent);
+			}
+			cgf_event_free(event);
 		}
 		if (happened.nbirths - births_of(first) == births && happened.nends == ends)
 			return;
@@ -121,8 +125,19 @@ static void lasting_tree(struct t_stream *s, struct cgf_group *group)
 /* Members that are gone before anybody looks. */
 static void brief_lives(struct t_stream *s, struct cgf_group *group)
 {
-	pid_t first = t_shell(group, "i=0; while [ $i -lt 40 ]; do (:); i=$((i + 1)); done");
+	pid_t first = t_shell(group, "kill -STOP $$; i=0; while [ $i -lt 40 ]; do (:); i=$((i + 1)); done");
+	struct cgf_event *event;
+	int status, known = 0;
 
+	/* Whose group the kernel cannot tell any more, nobody knows. */
+	while (!known) {
+		CHECK(OK(t_next(s, 10000, &event)) == 1);
+		known = cgf_event_pid(event) == first;
+		cgf_event_free(event);
+	}
+	forget();
+	CHECK(waitpid(first, &status, WUNTRACED) == first && WIFSTOPPED(status));
+	CHECK(!kill(first, SIGCONT));
 	CHECK(t_wait(first) == 0);
 	drive(s, first, 40, 41);
 	CHECK(births_by(first) == 40 && ends_of(first) == 1);

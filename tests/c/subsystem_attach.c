@@ -134,7 +134,7 @@ static void threads(struct cgf_group *to)
 	CHECK(read(ends[0], &byte, 1) == 1);
 	close(ends[0]);
 	close(ends[1]);
-	begin("", pid, "", 0);
+	begin("/", pid, "", 0);
 	expected_threads = 3;
 	OK(cgf_attach(to, pid, &err));
 	was("a.can_attach a.can_attach_task a.can_attach_task a.can_attach_task "
@@ -175,7 +175,7 @@ int main(int argc, char *argv[])
 	from = t_group("from");
 	pid = t_outside();
 
-	begin("", pid, "", 0);
+	begin("/", pid, "", 0);
 	OK(cgf_attach(to, pid, &err));
 	was(ASKED "a.pre_attach b.pre_attach " TOLD_A "b.attach_task b.attach ");
 	is_in("/to", pid);
@@ -184,7 +184,7 @@ int main(int argc, char *argv[])
 	/* From one group to the other, and back after a refusal. */
 	pid = t_outside();
 	expected_to = "/from";
-	begin("", pid, "", 0);
+	begin("/", pid, "", 0);
 	OK(cgf_attach(from, pid, &err));
 	expected_to = "/to";
 	begin("/from", pid, "b.attach", -EXFULL);
@@ -209,7 +209,7 @@ int main(int argc, char *argv[])
 
 	pid = t_outside();
 	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
-		begin("", pid, refusals[i].where, -EXFULL);
+		begin("/", pid, refusals[i].where, -EXFULL);
 		FAILS(EXFULL, cgf_attach(to, pid, &err));
 		was(refusals[i].happened);
 		is_in("/", pid);
@@ -223,13 +223,13 @@ int main(int argc, char *argv[])
 	}
 
 	/* What cancel_attach says changes nothing; nobody fails who is not there. */
-	begin("", pid, "a.cancel_attach", -EXFULL);
+	begin("/", pid, "a.cancel_attach", -EXFULL);
 	FAILS(ESRCH, cgf_attach(to, 0x3fffffff, &err));
 	was("");
 
 	/* Neither consent nor an errno: that is said. */
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-		begin("", pid, "b.can_attach", wrong[i]);
+		begin("/", pid, "b.can_attach", wrong[i]);
 		snprintf(number, sizeof(number), " %d,", wrong[i]);
 		CHECK(cgf_attach(to, pid, &err) == -EINVAL);
 		if (!strstr(cgf_error_message(err), number))

@@ -164,8 +164,8 @@ int main(int argc, char *argv[])
 	T_BEGIN_WITH(",notes");
 	group = t_group("g");
 	OK(cgf_group_open(t_h, "/", &root, &err));
-	listed(group, "cgroup.procs\n" OURS "tasks\n");
-	listed(root, "cgroup.procs\n" OURS "notes.top\ntasks\n");
+	listed(group, "auto_delete\ncgroup.procs\n" OURS "notify_on_release\ntasks\n");
+	listed(root, "auto_delete\ncgroup.procs\n" OURS "notes.top\nnotify_on_release\nrelease_agent\ntasks\n");
 
 	whole(group, "notes.long", 0, 1);
 	whole(group, "notes.long", 100, 1);

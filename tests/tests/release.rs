@@ -465,3 +465,68 @@ fn subsystems_are_told_of_forks_and_exits() {
         cgf::unregister(&name).unwrap();
     });
 }
+
+/// A subsystem that takes its time over every clone.
+struct Slow(String);
+
+impl Subsystem for Slow {
+    fn name(&self) -> &str {
+        &self.0
+    }
+
+    fn follows_attach(&self) -> bool {
+        false
+    }
+
+    fn post_clone(&self, _: &Group, _: &Group) -> cgf::Result<()> {
+        std::thread::sleep(Duration::from_millis(400));
+        Ok(())
+    }
+}
+
+/// R1.8, R1.11: nobody has been in a clone that is being made, so it stays; and
+/// it goes when it has been emptied.
+#[test]
+fn a_clone_is_not_released_before_it_is_entered() {
+    on_each(|backend| {
+        let name = format!("slow_{backend}");
+        cgf::register(Slow(name.clone())).unwrap();
+        let options = Options::parse(format!("freezer,signal,{name},backend={backend}")).unwrap();
+        let own = Own(Hierarchy::open(stage::unique("test"), &options).unwrap());
+        let group = own.0.create("g").unwrap();
+        group.write("auto_delete", "1").unwrap();
+        let pid = start(&group, &["sleep"]);
+        monitored(&own, || {
+            let clone = own.0.clone_group(pid, "clone")?;
+            assert_eq!(clone.procs()?, [pid], "{backend}");
+            assert_eq!(clone.read("auto_delete")?, "1\n");
+            clone.kill(libc::SIGKILL)?;
+            let gone = || clone.procs().is_err().then_some(());
+            Ok(wait_for("the clone to go", gone)?)
+        })
+        .unwrap_or_else(|error| unreachable!("on {backend}: {error}"));
+        drop(own);
+        cgf::unregister(&name).unwrap();
+    });
+}
+
+/// R1.11: a group that is gone has no settings.
+#[test]
+fn a_removed_group_has_no_settings() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let group = own.0.create("g").unwrap();
+        group.write("notify_on_release", "1").unwrap();
+        group.remove().unwrap();
+        for file in ["notify_on_release", "auto_delete"] {
+            assert_eq!(group.read(file).unwrap_err().errno(), libc::ENODEV, "{file} on {backend}");
+            for value in ["0", "1"] {
+                assert_eq!(group.write(file, value).unwrap_err().errno(), libc::ENODEV, "{file} on {backend}");
+            }
+        }
+        let root = own.0.root();
+        own.0.unmount().unwrap();
+        assert_eq!(root.read("release_agent").unwrap_err().errno(), libc::ENODEV, "{backend}");
+        assert_eq!(root.write("release_agent", "/bin/true").unwrap_err().errno(), libc::ENODEV, "{backend}");
+    });
+}

@@ -445,8 +445,225 @@ fn leftovers_give_way() {
         assert_eq!(std::fs::read_to_string(mirror.join("pids.max")).unwrap(), "max\n", "{backend}");
         assert!(!mirror.join("b").exists(), "{backend}");
         again.remove().unwrap();
-        std::fs::create_dir(mirror.parent().unwrap().join("left")).unwrap();
+        // What went with nothing made in its place goes with the hierarchy.
+        own.0.create("b").unwrap();
+        std::fs::remove_dir(own.0.directory().join("b")).unwrap();
+        // Somebody else's is left alone.
+        let top = mirror.parent().unwrap();
+        std::fs::create_dir_all(top.join("foreign/below")).unwrap();
+        let refused = own.0.create("foreign").unwrap_err();
+        let is_there = top.join("foreign/below").exists();
+        std::fs::remove_dir(top.join("foreign/below")).unwrap();
+        std::fs::remove_dir(top.join("foreign")).unwrap();
+        assert!(is_there && refused.errno() == libc::EEXIST, "{backend}: {refused}");
+        assert_eq!(own.0.open_group("foreign").unwrap_err().errno(), libc::ENOENT);
+        // Made by the kernel's own means: it is made in the other trees when needed.
+        std::fs::create_dir(own.0.directory().join("raw")).unwrap();
+        let raw = own.0.open_group("raw").unwrap();
+        let pid = start(&raw, &["sleep"]);
+        let found = places(pid, own.0.name().to_str().unwrap()).unwrap();
+        assert_eq!(found.iter().filter(|place| *place == "/raw").count(), 3, "{backend}: {found:?}");
+        raw.remove_with(RemoveOptions { kill: true, recursive: false }).unwrap();
         own.0.unmount().unwrap();
-        assert!(!mirror.parent().unwrap().exists(), "{backend}");
+        assert!(!top.exists(), "{backend}");
+    });
+}
+
+/// R1.14: three threads make and remove one group; whoever has it has it in all
+/// trees.
+#[test]
+fn a_group_is_removed_in_all_trees_before_the_next() {
+    let _spanning = Registered::new(Spanning { name: "racing", refuse: Arc::default() });
+    on(&[BackendKind::Cgroup2, BackendKind::Cgroup1], |backend| {
+        let own = bound_to(backend, "racing");
+        let until = Instant::now() + Duration::from_millis(500).max(stage::stress());
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while Instant::now() < until {
+                        let Ok(group) = own.0.create("one") else { continue };
+                        group.controller_fd("pids").unwrap_or_else(|error| panic!("on {backend}: {error}"));
+                        group.remove().unwrap_or_else(|error| panic!("on {backend}: {error}"));
+                    }
+                });
+            }
+        });
+        own.0.unmount().unwrap();
+    });
+}
+
+type Action = Box<dyn Fn(&Attach<'_>) -> Result<()> + Send>;
+
+/// Does what it is told when somebody has come.
+#[derive(Clone)]
+struct Hook {
+    name: &'static str,
+    action: Arc<Mutex<Action>>,
+}
+
+impl Hook {
+    fn new(name: &'static str) -> Hook {
+        Hook { name, action: Arc::new(Mutex::new(Box::new(|_| Ok(())))) }
+    }
+
+    fn set(&self, action: impl Fn(&Attach<'_>) -> Result<()> + Send + 'static) {
+        *self.action.lock().unwrap() = Box::new(action);
+    }
+}
+
+impl Subsystem for Hook {
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn attach(&self, attach: &Attach<'_>) -> Result<()> {
+        (self.action.lock().unwrap())(attach)
+    }
+}
+
+fn not_today() -> Result<()> {
+    Err(Error::new(libc::EDOM, "not today"))
+}
+
+/// R2.2: a callback that takes its time does not use up the move's; and a refusal
+/// is told as what it is.
+#[test]
+fn a_callback_may_take_its_time() {
+    let hook = Hook::new("slow");
+    let _hook = Registered::new(hook.clone());
+    on_each(|backend| {
+        let options = format!("freezer,signal,slow,backend={backend},deadline=200");
+        let own = Own(Hierarchy::open(stage::unique("test"), &Options::parse(&options).unwrap()).unwrap());
+        let (here, there) = (own.0.create("here").unwrap(), own.0.create("there").unwrap());
+        let mut outside = stage::start_outside(&["sleep"]).unwrap();
+        let pid = outside.id() as i32;
+        hook.set(|_| {
+            std::thread::sleep(Duration::from_millis(300));
+            Ok(())
+        });
+        let came = here.attach(pid);
+        hook.set(|_| {
+            std::thread::sleep(Duration::from_millis(300));
+            not_today()
+        });
+        let refused = there.attach(pid).unwrap_err();
+        let place = own.0.group_of(pid).unwrap();
+        outside.kill().unwrap();
+        outside.wait().unwrap();
+        came.unwrap_or_else(|error| panic!("on {backend}: {error}"));
+        assert_eq!((refused.errno(), place.path().to_string().as_str()), (libc::EDOM, "/here"), "{backend}: {refused}");
+    });
+}
+
+/// R2.2: the group where it has to go back to was removed meanwhile: it goes to
+/// the nearest that is left, not to the one that refused it.
+#[test]
+fn whose_home_has_gone_goes_above_it() {
+    let hook = Hook::new("homeless");
+    let _hook = Registered::new(hook.clone());
+    on_each(|backend| {
+        let own = bound_to(backend, "homeless");
+        let (home, there) = (own.0.create("a/home").unwrap(), own.0.create("there").unwrap());
+        hook.set(|_| Ok(()));
+        let pid = start(&home, &["sleep"]);
+        hook.set(move |_| {
+            home.remove()?;
+            not_today()
+        });
+        let refused = there.attach(pid).unwrap_err();
+        assert_eq!(refused.errno(), libc::EDOM, "{backend}: {refused}");
+        assert_eq!(own.0.group_of(pid).unwrap().path().to_string(), "/a", "{backend}");
+        assert_eq!(there.procs().unwrap(), [0; 0], "{backend}");
+        hook.set(|_| Ok(()));
+    });
+}
+
+/// R2.1, R2.2: a process whose first thread has ended comes with the others, and
+/// goes back with them.
+#[test]
+fn a_headless_process_comes_and_goes() {
+    let hook = Hook::new("headless");
+    let _hook = Registered::new(hook.clone());
+    on(&[BackendKind::Cgroup2, BackendKind::Cgroup1], |backend| {
+        let own = bound_to(backend, "headless");
+        let (here, there) = (own.0.create("here").unwrap(), own.0.create("there").unwrap());
+        let mut outside = stage::start_outside(&["headless", "2"]).unwrap();
+        let pid = outside.id() as i32;
+        wait_for("the first thread to end", || stage::has_ended(pid).then_some(())).unwrap();
+        hook.set(|_| Ok(()));
+        let came = here.attach(pid);
+        let here_now = here.tasks().unwrap();
+        hook.set(|_| not_today());
+        let refused = there.attach(pid);
+        let (back, left) = (here.tasks().unwrap(), there.tasks().unwrap());
+        let passing = std::fs::read_dir(own.0.directory().join("there")).unwrap().flatten();
+        let passing: Vec<_> = passing
+            .map(|entry| entry.file_name())
+            .filter(|name| name.as_encoded_bytes().starts_with(b"cgf."))
+            .collect();
+        outside.kill().unwrap();
+        outside.wait().unwrap();
+        came.unwrap_or_else(|error| panic!("on {backend}: {error}"));
+        assert_eq!(refused.unwrap_err().errno(), libc::EDOM, "{backend}");
+        assert_eq!((here_now.len(), back.len(), left.len()), (2, 2, 0), "{backend}");
+        assert!(passing.is_empty(), "{backend}: {passing:?}");
+    });
+}
+
+/// R1.6, R1.11: whoever was refused has not been there: that is no emptying.
+#[test]
+fn a_refusal_empties_nothing() {
+    let hook = Hook::new("refusing");
+    let _hook = Registered::new(hook.clone());
+    on_each(|backend| {
+        let own = bound_to(backend, "refusing");
+        let group = own.0.create("never_used").unwrap();
+        group.write("auto_delete", "1").unwrap();
+        hook.set(|_| not_today());
+        let mut outside = stage::start_outside(&["sleep"]).unwrap();
+        let refused = group.attach(outside.id() as i32).unwrap_err();
+        outside.kill().unwrap();
+        outside.wait().unwrap();
+        let born = group.spawn(Spawn::new("sleep").arg("60")).unwrap_err();
+        hook.set(|_| Ok(()));
+        let failed = group.spawn(Spawn::new("/no/such/program")).unwrap_err();
+        assert_eq!(
+            [refused.errno(), born.errno(), failed.errno()],
+            [libc::EDOM, libc::EDOM, libc::ENOENT],
+            "{backend}"
+        );
+        let mut monitor = own.0.monitor().unwrap();
+        while monitor.next(Duration::from_millis(50)).unwrap().is_some() {}
+        assert!(own.0.open_group("never_used").is_ok(), "it has removed itself on {backend}");
+        // Who did come, and went, has emptied it.
+        let child = group.spawn(Spawn::new("true")).unwrap();
+        child.wait(Duration::from_secs(10)).unwrap();
+        wait_for("the group to remove itself", || {
+            monitor.next(Duration::from_millis(10)).ok();
+            own.0.open_group("never_used").is_err().then_some(())
+        })
+        .unwrap();
+    });
+}
+
+/// R1.5, R2.2: a group that was killed kills at birth (cgroup v2): only who lives
+/// is told of.
+#[test]
+fn a_stillborn_process_is_not_told_of() {
+    let hook = Hook::new("midwife");
+    let _hook = Registered::new(hook.clone());
+    on_each(|backend| {
+        let own = bound_to(backend, "midwife");
+        let group = own.0.create("a").unwrap();
+        hook.set(|_| Ok(()));
+        start(&group, &["sleep"]);
+        group.kill(libc::SIGKILL).unwrap();
+        let born = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&born);
+        hook.set(move |attach| {
+            seen.lock().unwrap().push(attach.pid());
+            Ok(())
+        });
+        let pid = start(&group, &["sleep"]);
+        assert_eq!(*born.lock().unwrap(), [pid], "{backend}");
     });
 }

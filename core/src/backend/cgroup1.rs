@@ -53,7 +53,7 @@ impl Backend for Cgroup1 {
 
     fn remove(&self, parent: &Node, group: &Node) -> sys::Result<()> {
         parent.dir.rmdir(group.path.name())?;
-        self.mirrors.remove(&group.path);
+        self.mirrors.remove(group);
         Ok(())
     }
 
@@ -127,12 +127,12 @@ impl Backend for Cgroup1 {
     }
 
     fn take_over(&self, group: &Node, id: i32) -> Result<()> {
-        self.mirrors.put(&group.path, "tasks", id)?;
+        self.mirrors.put(group, "tasks", id)?;
         put(&group.dir, "tasks", id).map_err(|errno| refused(group, id, errno))
     }
 
     fn admit(&self, group: &Node, process: &Process, _: Admission) -> Result<()> {
-        self.mirrors.put(&group.path, "cgroup.procs", process.pid())?;
+        self.mirrors.put(group, "cgroup.procs", process.pid())?;
         put(&group.dir, "cgroup.procs", process.pid()).map_err(|errno| refused(group, process.pid(), errno))
     }
 

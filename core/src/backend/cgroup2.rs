@@ -82,7 +82,7 @@ impl Backend for Cgroup2 {
 
     fn remove(&self, parent: &Node, group: &Node) -> sys::Result<()> {
         parent.dir.rmdir(group.path.name())?;
-        self.mirrors.remove(&group.path);
+        self.mirrors.remove(group);
         Ok(())
     }
 
@@ -171,7 +171,7 @@ impl Backend for Cgroup2 {
     }
 
     fn take_over(&self, group: &Node, id: i32) -> Result<()> {
-        self.mirrors.put(&group.path, "cgroup.procs", id)?;
+        self.mirrors.put(group, "cgroup.procs", id)?;
         group.dir.write("cgroup.procs", id.to_string().as_bytes()).map_err(|errno| self.refused(group, id, errno))
     }
 
@@ -181,7 +181,7 @@ impl Backend for Cgroup2 {
 
     fn admit(&self, group: &Node, process: &Process, _: Admission) -> Result<()> {
         let pid = process.pid();
-        self.mirrors.put(&group.path, "cgroup.procs", pid)?;
+        self.mirrors.put(group, "cgroup.procs", pid)?;
         group.dir.write("cgroup.procs", pid.to_string().as_bytes()).map_err(|errno| self.refused(group, pid, errno))
     }
 
@@ -382,14 +382,16 @@ impl Cgroup2 {
     /// of others, each child is asked and the own tasks are looked at.
     /// `events` is the group's `cgroup.events`, open.
     fn is_frozen_throughout(&self, group: &Node, events: &File) -> Result<bool> {
-        let children = group.every_child()?;
-        if children.is_empty() {
-            return says(events, FROZEN).map_err(|errno| group.failed(errno, "reading cgroup.events"));
-        }
-        for child in &children {
-            if !self.is_frozen_throughout(child, &self.events(child)?)? {
+        let mut is_leaf = true;
+        for child in group.every_child()? {
+            let child = child?;
+            is_leaf = false;
+            if !self.is_frozen_throughout(&child, &self.events(&child)?)? {
                 return Ok(false);
             }
+        }
+        if is_leaf {
+            return says(events, FROZEN).map_err(|errno| group.failed(errno, "reading cgroup.events"));
         }
         Ok(suspects(self, group, QUIET_IN)?.is_empty())
     }

@@ -122,7 +122,7 @@ impl Backend for Embedded {
 
     fn remove(&self, parent: &Node, group: &Node) -> sys::Result<()> {
         let _held = self.lock().map_err(errno)?;
-        if !group.every_child().map_err(errno)?.is_empty() {
+        if group.every_child().map_err(errno)?.next().is_some() {
             return Err(Errno::BUSY);
         }
         // Nobody is in it by descent from nobody: no need to look at the others.

@@ -5,18 +5,25 @@
 //! holds the groups and what is noted on them; each of the others has the same
 //! directories at the same paths, and the same processes in them.
 //!
-//! What is found in a mirror and not in the first tree is a leftover: somebody
-//! removed the group behind our back. It gives way to what comes.
+//! What we make in a mirror is marked (`user.cgf.mirror`) with the inode of the
+//! group that it is for, and only what is marked is ever removed. A mark of a group
+//! that is no more is a leftover: somebody removed the group behind our back. It
+//! gives way to what comes. What is not marked is somebody else's.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::time::Duration;
 
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, Mode as Access, OFlags};
 
+use super::Node;
 use super::tree::{Home, Mount, Tree, Version};
+use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process;
+use crate::sys::lock::{self, Mode};
 use crate::sys::{self, Errno, dir::Dir};
 
 /// The mirrors of one hierarchy; most have none.
@@ -50,7 +57,7 @@ impl Mirrors {
             }
             let made = std::fs::create_dir_all(mount.point.join(base.as_path()));
             let root = match made {
-                Ok(()) => Dir::open(&mount.point.join(base.as_path())),
+                Ok(()) => Dir::open(&mount.point.join(base.as_path())).and_then(writable),
                 Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
             };
             match root {
@@ -74,14 +81,12 @@ impl Mirrors {
         self.0.is_empty()
     }
 
-    /// Makes a group in every tree, or in none. What has its name there already
-    /// is a leftover.
-    pub(super) fn create(&self, path: &GroupPath) -> sys::Result<()> {
+    /// Makes a group in every tree, or in none. EEXIST: somebody else has one
+    /// there.
+    pub(super) fn create(&self, group: &Node) -> sys::Result<()> {
         for (at, mirror) in self.0.iter().enumerate() {
-            if let Err(errno) = mirror.create(path) {
-                for made in &self.0[..at] {
-                    made.remove(path);
-                }
+            if let Err(errno) = mirror.create(group) {
+                self.0[..at].iter().for_each(|made| made.remove(group));
                 return Err(errno);
             }
         }
@@ -89,15 +94,16 @@ impl Mirrors {
     }
 
     /// Removes a group that is no more, and what may be left below it.
-    pub(super) fn remove(&self, path: &GroupPath) {
-        self.0.iter().for_each(|mirror| mirror.remove(path));
+    pub(super) fn remove(&self, group: &Node) {
+        self.0.iter().for_each(|mirror| mirror.remove(group));
     }
 
     pub(super) fn rename(&self, path: &GroupPath, to: &OsStr) -> sys::Result<()> {
         let above = path.parent().unwrap_or_else(GroupPath::root);
         for (at, mirror) in self.0.iter().enumerate() {
             let rename = |from: &OsStr, to: &OsStr| mirror.open(&above)?.rename_in_kernfs(from, to);
-            mirror.remove(&above.child(to));
+            let _turn = mirror.lock()?;
+            mirror.clear_away(&above.child(to))?;
             if let Err(errno) = rename(path.name(), to) {
                 for renamed in &self.0[..at] {
                     let _ = renamed.open(&above).and_then(|dir| dir.rename_in_kernfs(to, path.name()));
@@ -111,6 +117,7 @@ impl Mirrors {
     /// Removes the hierarchy's root directories.
     pub(super) fn end(&self) {
         for mirror in &self.0 {
+            let Ok(_turn) = mirror.lock() else { continue };
             mirror.clear(&GroupPath::root());
             let Ok(location) = mirror.root.location() else { continue };
             let _ = rustix::fs::rmdir(&location);
@@ -122,14 +129,19 @@ impl Mirrors {
     }
 
     /// Moves a process (by `cgroup.procs`) or a thread (by `tasks`) into a group
-    /// in every tree.
-    pub(super) fn put(&self, path: &GroupPath, file: &str, id: i32) -> Result<()> {
+    /// in every tree. One that was made by the kernel's own means, or before the
+    /// hierarchy spanned the tree, is made there.
+    pub(super) fn put(&self, group: &Node, file: &str, id: i32) -> Result<()> {
         for mirror in &self.0 {
-            let moved = mirror.open(path).and_then(|dir| dir.write(file, id.to_string().as_bytes()));
+            let put = || mirror.open(&group.path)?.write(file, id.to_string().as_bytes());
+            let moved = match put() {
+                Err(Errno::NOENT) => mirror.create(group).and_then(|()| put()),
+                other => other,
+            };
             moved.map_err(|errno| match errno {
                 Errno::SRCH => process::no_such_process(id),
                 errno => {
-                    let tree = mirror.controllers.join(",");
+                    let (path, tree) = (&group.path, mirror.controllers.join(","));
                     Error::os(errno, format_args!("moving {id} into {path} in the tree of {tree}"))
                 }
             })?;
@@ -158,59 +170,112 @@ impl Mirror {
         if path.is_root() { self.root.open_dir(".") } else { self.root.open_dir(path.as_path()) }
     }
 
-    fn create(&self, path: &GroupPath) -> sys::Result<()> {
-        let above = path.parent().unwrap_or_else(GroupPath::root);
-        let make = || match self.open(&above) {
-            Ok(parent) => parent.mkdir(path.name(), Mode::from_raw_mode(0o755)),
-            // Made before the hierarchy spanned this tree.
-            Err(Errno::NOENT) => {
-                self.create(&above)?;
-                self.open(&above)?.mkdir(path.name(), Mode::from_raw_mode(0o755))
+    /// Alone in making and removing groups here, for as long as that takes. Who
+    /// was killed at it has given it back.
+    fn lock(&self) -> sys::Result<File> {
+        let file = self.root.open_file("cgroup.procs", OFlags::RDWR)?;
+        let mut wait = Wait::until(Deadline::after(Duration::from_secs(10)));
+        while !lock::try_lock(&file, TURN, Mode::Write)? {
+            wait.pause(Duration::from_micros(200)).map_err(|_| Errno::TIMEDOUT)?;
+        }
+        Ok(file)
+    }
+
+    fn create(&self, group: &Node) -> sys::Result<()> {
+        let _turn = self.lock()?;
+        let path = &group.path;
+        // Those above may have been made before the hierarchy spanned this tree.
+        for above in path.ancestors().collect::<Vec<_>>().iter().rev().skip(1) {
+            match self.make(above, "0") {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
             }
-            Err(errno) => Err(errno),
-        };
-        match make() {
+        }
+        let mark = mark_of(group)?;
+        match self.make(path, &mark) {
+            Err(Errno::EXIST) if self.mark(path).as_deref() == Some(&mark) => Ok(()),
             Err(Errno::EXIST) => {
-                self.remove(path);
-                make()
+                self.clear_away(path)?;
+                self.make(path, &mark)
             }
             made => made,
         }
     }
 
-    fn remove(&self, path: &GroupPath) {
-        self.clear(path);
-        let above = path.parent().unwrap_or_else(GroupPath::root);
-        // Best effort: a leftover is in nobody's way.
-        let _ = self.open(&above).and_then(|parent| {
-            self.empty(path, &parent);
-            parent.rmdir(path.name())
-        });
+    fn make(&self, path: &GroupPath, mark: &str) -> sys::Result<()> {
+        let parent = self.open(&path.parent().unwrap_or_else(GroupPath::root))?;
+        parent.mkdir(path.name(), Access::from_raw_mode(0o755))?;
+        let marked = parent.open_dir(path.name()).and_then(|dir| dir.set_xattr(MARK, mark.as_bytes()));
+        marked.inspect_err(|_| {
+            let _ = parent.rmdir(path.name());
+        })
     }
 
-    /// Removes what is below a group, deepest first.
+    /// The inode of the group that a directory was made for; `None`: it is
+    /// somebody else's.
+    fn mark(&self, path: &GroupPath) -> Option<String> {
+        let mark = self.open(path).and_then(|dir| dir.xattr(MARK)).ok().flatten()?;
+        String::from_utf8(mark).ok()
+    }
+
+    /// Best effort: a leftover is in nobody's way.
+    fn remove(&self, group: &Node) {
+        let Ok(_turn) = self.lock() else { return };
+        // Somebody may have made a group of the same name since.
+        let is_its =
+            mark_of(group).is_ok_and(|mark| self.mark(&group.path).is_some_and(|found| found == mark || found == "0"));
+        if is_its {
+            let _ = self.clear_away(&group.path);
+        }
+    }
+
+    /// Removes a leftover with what is below it, and moves up who strayed into it.
+    /// EEXIST: it is somebody else's.
+    fn clear_away(&self, path: &GroupPath) -> sys::Result<()> {
+        if self.mark(path).is_none() {
+            return if self.open(path).is_ok() { Err(Errno::EXIST) } else { Ok(()) };
+        }
+        self.clear(path);
+        self.rmdir(path)
+    }
+
+    /// Removes what is ours below a group, deepest first.
     fn clear(&self, path: &GroupPath) {
         let mut found = Vec::new();
         let mut queue = VecDeque::from([path.clone()]);
         while let Some(path) = queue.pop_front() {
             let children = self.open(&path).and_then(|dir| dir.children()).unwrap_or_default();
-            queue.extend(children.iter().map(|name| path.child(name)));
+            queue.extend(children.iter().map(|name| path.child(name)).filter(|path| self.mark(path).is_some()));
             found.push(path);
         }
         for path in found.iter().skip(1).rev() {
-            if let Some(above) = path.parent()
-                && let Ok(parent) = self.open(&above)
-            {
-                self.empty(path, &parent);
-                let _ = parent.rmdir(path.name());
-            }
+            let _ = self.rmdir(path);
         }
     }
 
-    /// Moves up whoever strayed into a group that is no more.
-    fn empty(&self, path: &GroupPath, to: &Dir) {
+    fn rmdir(&self, path: &GroupPath) -> sys::Result<()> {
+        let parent = self.open(&path.parent().unwrap_or_else(GroupPath::root))?;
         if let Ok(dir) = self.open(path) {
-            super::passing::move_all(&dir, to, "tasks");
+            super::passing::move_all(&dir, &parent, "tasks");
         }
+        parent.rmdir(path.name())
     }
+}
+
+/// The attribute of a directory that we made in a mirror.
+const MARK: &str = "user.cgf.mirror";
+
+/// The byte of the root's `cgroup.procs` that makes and removes groups by turns.
+const TURN: u64 = 1 << 40;
+
+fn mark_of(group: &Node) -> sys::Result<String> {
+    group.dir.identity().map(|(_, inode)| inode.to_string())
+}
+
+/// EACCES where we may not make groups and move processes.
+fn writable(root: Dir) -> sys::Result<Dir> {
+    for file in [".", "cgroup.procs"] {
+        rustix::fs::accessat(&root, file, rustix::fs::Access::WRITE_OK, AtFlags::EACCESS)?;
+    }
+    Ok(root)
 }

@@ -89,23 +89,32 @@ impl Node {
     }
 
     /// The groups right below, those left out that are ours for a moment.
-    pub(crate) fn children(&self) -> Result<Vec<Node>> {
-        Ok(self.every_child()?.into_iter().filter(|child| !child.is_passing()).collect())
+    pub(crate) fn children(&self) -> Result<impl Iterator<Item = Result<Node>>> {
+        self.children_where(|is_passing| !is_passing)
     }
 
-    /// The groups right below, probe groups included: tasks may be in them.
-    pub(crate) fn every_child(&self) -> Result<Vec<Node>> {
+    /// Those that are.
+    pub(crate) fn passing_children(&self) -> Result<impl Iterator<Item = Result<Node>>> {
+        self.children_where(|is_passing| is_passing)
+    }
+
+    /// The groups right below, passing ones included: tasks may be in them.
+    pub(crate) fn every_child(&self) -> Result<impl Iterator<Item = Result<Node>>> {
+        self.children_where(|_| true)
+    }
+
+    /// Each is opened when its turn comes: there may be more than descriptors.
+    fn children_where(&self, wanted: impl Fn(bool) -> bool) -> Result<impl Iterator<Item = Result<Node>>> {
         let names = self.dir.children().map_err(|errno| self.failed(errno, "listing the children"))?;
-        let mut children = Vec::with_capacity(names.len());
-        for name in names {
-            match self.dir.open_dir(&name) {
-                Ok(dir) => children.push(Node { dir, path: self.path.child(&name) }),
+        let paths = names.into_iter().map(|name| self.path.child(&name));
+        Ok(paths.filter(move |path| wanted(path.is_passing())).filter_map(|path| {
+            match self.dir.open_dir(path.name()) {
+                Ok(dir) => Some(Ok(Node { dir, path })),
                 // Removed since it was listed.
-                Err(Errno::NOENT | Errno::NODEV) => {}
-                Err(errno) => return Err(self.failed(errno, "opening a child")),
+                Err(Errno::NOENT | Errno::NODEV) => None,
+                Err(errno) => Some(Err(self.failed(errno, "opening a child"))),
             }
-        }
-        Ok(children)
+        }))
     }
 
     /// Whether this is a group of the library's own, made for a moment.
@@ -119,7 +128,7 @@ impl Node {
     pub(crate) fn walk(&self, visit: &mut dyn FnMut(&Node) -> Result<()>) -> Result<()> {
         visit(self)?;
         for child in self.every_child()? {
-            match child.walk(visit) {
+            match child?.walk(visit) {
                 // Somebody removed it while we were at it: nothing to visit.
                 Err(error) if error.is(libc::ENODEV) => {}
                 other => other?,

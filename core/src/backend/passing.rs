@@ -18,6 +18,9 @@ use crate::sys::{self, Errno, dir::Dir};
 /// The byte of its freeze file that the maker of a passing group has locked.
 const MAKER: u64 = (1 << 40) + 3;
 
+/// How often a passing group is made again that a sweeper took for a dead maker's.
+const TRIES: usize = 100;
+
 /// A passing group, and its maker's lock. It goes when this is dropped, unless
 /// somebody is still in it.
 pub(super) struct Passing {
@@ -28,7 +31,19 @@ pub(super) struct Passing {
 }
 
 impl Passing {
-    pub(super) fn create(parent: Dir, freeze_file: &str, purpose: &str) -> sys::Result<Passing> {
+    pub(super) fn create(parent: &Dir, freeze_file: &str, purpose: &str) -> sys::Result<Passing> {
+        for _ in 0..TRIES {
+            match Passing::try_create(parent.open_dir(".")?, freeze_file, purpose) {
+                // Swept away before it was locked; or the parent has gone, which
+                // the opening says next time.
+                Err(Errno::BUSY | Errno::NOENT | Errno::NODEV) => {}
+                other => return other,
+            }
+        }
+        Err(Errno::BUSY)
+    }
+
+    fn try_create(parent: Dir, freeze_file: &str, purpose: &str) -> sys::Result<Passing> {
         // By chance and not by pid, which another pid namespace on the same tree
         // has too.
         let mut number = [0_u8; 8];
@@ -74,13 +89,13 @@ pub(super) fn move_all(from: &Dir, to: &Dir, file: &str) {
 /// Clears away what killed makers left in a group: whoever is in there is the
 /// group's. What fails is left for the next one who comes by.
 pub(crate) fn sweep(backend: &dyn Backend, group: &Node) {
-    let Ok(children) = group.every_child() else { return };
-    for child in children.iter().filter(|child| child.is_passing()) {
+    let Ok(children) = group.passing_children() else { return };
+    for child in children.flatten() {
         let Ok(file) = child.dir.open_file(backend.freeze_file(), OFlags::RDWR) else { continue };
         if !matches!(lock::try_lock(&file, MAKER, Lock::Write), Ok(true)) {
             continue;
         }
-        for id in backend.tasks(child).unwrap_or_default().into_iter().filter(|&id| id > 0) {
+        for id in backend.tasks(&child).unwrap_or_default().into_iter().filter(|&id| id > 0) {
             // A failure means that it died, or, by its number, that it came along
             // with another thread of its process.
             let _ = backend.take_over(group, id);

@@ -99,8 +99,7 @@ struct Probe<'a> {
 
 impl<'a> Probe<'a> {
     fn create(backend: &'a dyn Backend, node: &'a Node, kind: &'a Kind) -> sys::Result<Probe<'a>> {
-        let parent = node.dir.open_dir(".")?;
-        Ok(Probe { backend, node, kind, group: Passing::create(parent, backend.freeze_file(), "probe")? })
+        Ok(Probe { backend, node, kind, group: Passing::create(&node.dir, backend.freeze_file(), "probe")? })
     }
 
     /// `None`: the kernel could not be asked.

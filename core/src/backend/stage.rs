@@ -90,8 +90,7 @@ impl<'a> KernelStage<'a> {
             (Whom::Task(_), BackendKind::Cgroup2) => "cgroup.threads",
             (Whom::Task(_), _) => "tasks",
         };
-        let parent = group.dir.open_dir(".").map_err(|errno| group.failed(errno, "opening the directory"))?;
-        let passing = Passing::create(parent, backend.freeze_file(), "moving")
+        let passing = Passing::create(&group.dir, backend.freeze_file(), "moving")
             .map_err(|errno| group.failed(errno, "making a passing group in the directory"))?;
         if file == "cgroup.threads" {
             let typed = passing.dir.write("cgroup.type", b"threaded");
@@ -122,10 +121,10 @@ impl<'a> KernelStage<'a> {
             if new.is_empty() {
                 return Ok(());
             }
-            for id in new {
-                gone_is_fine(self.mirrors.put(&self.group.path, self.mirror_file(), id))?;
-            }
             patience.pass()?;
+            for id in new {
+                gone_is_fine(self.mirrors.put(self.group, self.mirror_file(), id))?;
+            }
         }
     }
 
@@ -133,11 +132,21 @@ impl<'a> KernelStage<'a> {
         if self.file == "cgroup.procs" { "cgroup.procs" } else { "tasks" }
     }
 
+    /// Processes, or threads if one thread is moved.
     fn members(&self) -> Result<Vec<i32>> {
-        let listed = self.passing.dir.read(self.file);
-        let listed = listed.map_err(|errno| self.group.failed(errno, "listing who is being moved"))?;
-        // 0: born in a pid namespace beside ours, where nobody can be moved from.
-        Ok(process::numbers(&listed).into_iter().filter(|&id| id > 0).collect())
+        let listed = |file: &str| {
+            let listed = self.passing.dir.read(file);
+            let listed = listed.map_err(|errno| self.group.failed(errno, "listing who is being moved"))?;
+            // 0: born in a pid namespace beside ours, where nobody can be moved from.
+            Ok(process::numbers(&listed).into_iter().filter(|&id| id > 0).collect::<Vec<i32>>())
+        };
+        let members = listed(self.file)?;
+        if members.is_empty() && self.backend.kind() == BackendKind::Cgroup2 {
+            // Version 2 lists no process whose first thread has ended. Any of the
+            // others stands for it.
+            return listed("cgroup.threads");
+        }
+        Ok(members)
     }
 
     /// Empties the passing group, all whom it holds and who are born to it.
@@ -148,11 +157,19 @@ impl<'a> KernelStage<'a> {
             if members.is_empty() {
                 return Ok(());
             }
+            patience.pass()?;
             for id in members {
                 gone_is_fine(place(id))?;
             }
-            patience.pass()?;
         }
+    }
+}
+
+impl Drop for KernelStage<'_> {
+    fn drop(&mut self) {
+        // Whoever could be moved neither on nor back runs where he is. Nobody is
+        // left to tell if that fails, too.
+        let _ = thaw(&self.passing);
     }
 }
 
@@ -160,7 +177,7 @@ impl Stage for KernelStage<'_> {
     fn settle(self: Box<Self>, deadline: Deadline) -> Result<()> {
         let KernelStage { backend, mirrors, group, file, .. } = *self;
         self.empty(deadline, &|id| {
-            mirrors.put(&group.path, self.mirror_file(), id)?;
+            mirrors.put(group, self.mirror_file(), id)?;
             group.dir.write(file, id.to_string().as_bytes()).map_err(|errno| backend.refusal(group, id, errno))
         })?;
         drop(self);
@@ -203,8 +220,12 @@ impl<'a> Patience<'a> {
         Patience { stage, wait: Wait::until(deadline), passes: 0 }
     }
 
+    /// Before anybody is moved: the first time at once, whatever the time.
     fn pass(&mut self) -> Result<()> {
         self.passes += 1;
+        if self.passes == 1 {
+            return Ok(());
+        }
         if self.passes == PASSES {
             // They outrun us. Frozen ones do not, and run on as soon as they are
             // out of the passing group.
@@ -220,9 +241,17 @@ impl<'a> Patience<'a> {
 }
 
 fn freeze(passing: &Passing) -> sys::Result<()> {
+    ask(passing, b"1", b"FROZEN")
+}
+
+fn thaw(passing: &Passing) -> sys::Result<()> {
+    ask(passing, b"0", b"THAWED")
+}
+
+fn ask(passing: &Passing, version_2: &[u8], version_1: &[u8]) -> sys::Result<()> {
     match passing.dir.open_file("cgroup.freeze", OFlags::WRONLY) {
-        Ok(file) => sys::dir::write_once(&file, b"1"),
-        Err(Errno::NOENT) => passing.dir.write("freezer.state", b"FROZEN"),
+        Ok(file) => sys::dir::write_once(&file, version_2),
+        Err(Errno::NOENT) => passing.dir.write("freezer.state", version_1),
         Err(errno) => Err(errno),
     }
 }

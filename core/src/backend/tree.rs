@@ -205,16 +205,21 @@ impl Tree {
             return Err(Errno::XDEV);
         }
         let of = |file: String| self.mount.group_of(&file)?.ok_or(Errno::XDEV);
-        let path = of(format!("/proc/{pid}/cgroup"))?;
-        let mut strayed = Vec::new();
+        let mut places = Vec::new();
         for tid in process::threads(pid)? {
+            // The first thread may have ended: it shows a place that is none.
+            if process::Stat::of_task(pid, tid).is_ok_and(|stat| stat.is_dead()) {
+                continue;
+            }
             match of(format!("/proc/{pid}/task/{tid}/cgroup")) {
-                Ok(elsewhere) if elsewhere != path => strayed.push((tid, elsewhere)),
-                Ok(_) | Err(Errno::SRCH) => {}
+                Ok(path) => places.push((tid, lasting(path))),
+                Err(Errno::SRCH) => {}
                 Err(errno) => return Err(errno),
             }
         }
-        Ok(Home { path, strayed })
+        let path = places.first().map(|(_, path)| path.clone()).ok_or(Errno::SRCH)?;
+        places.retain(|(_, elsewhere)| *elsewhere != path);
+        Ok(Home { path, strayed: places })
     }
 
     /// Where one thread is now.
@@ -222,20 +227,33 @@ impl Tree {
         if self.mount.is_beyond_namespace() {
             return Err(Errno::XDEV);
         }
-        let path = self.mount.group_of(&format!("/proc/{tid}/cgroup"))?.ok_or(Errno::XDEV)?;
+        let path = lasting(self.mount.group_of(&format!("/proc/{tid}/cgroup"))?.ok_or(Errno::XDEV)?);
         Ok(Home { path, strayed: Vec::new() })
     }
 
     /// Puts something where something else, or itself, was.
     pub(crate) fn send_home(&self, home: &Home, file: &str, id: i32) -> sys::Result<()> {
-        self.put(&home.path, file, id)?;
+        self.put_near(&home.path, file, id)?;
         for (tid, path) in &home.strayed {
-            match self.put(path, "tasks", *tid) {
+            match self.put_near(path, "tasks", *tid) {
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(errno) => return Err(errno),
             }
         }
         Ok(())
+    }
+
+    /// Into a group, or, if somebody has removed that meanwhile, into the nearest
+    /// above it.
+    fn put_near(&self, path: &GroupPath, file: &str, id: i32) -> sys::Result<()> {
+        let mut result = self.put(path, file, id);
+        for above in path.ancestors() {
+            if !matches!(result, Err(Errno::NOENT | Errno::NODEV)) {
+                break;
+            }
+            result = self.put(&above, file, id);
+        }
+        result
     }
 
     fn put(&self, path: &GroupPath, file: &str, id: i32) -> sys::Result<()> {
@@ -287,8 +305,7 @@ impl Tree {
     /// A path below the mount as one below the hierarchy's root. Who is in a
     /// passing group is in the one around it.
     fn below_base(&self, path: Option<GroupPath>) -> Option<GroupPath> {
-        let path = path_below(&path?, &self.base)?;
-        if path.is_passing() { path.parent() } else { Some(path) }
+        path_below(&path?, &self.base).map(lasting)
     }
 }
 
@@ -296,16 +313,20 @@ impl Tree {
 /// could hold up its lockers.
 pub(crate) fn create(parent: &Node, name: &OsStr, freeze_file: &str, mirrors: &Mirrors) -> sys::Result<Dir> {
     parent.dir.mkdir(name, Mode::from_raw_mode(0o755))?;
-    let path = parent.path.child(name);
     let made = parent.dir.open_dir(name).and_then(|dir| {
-        mirrors.create(&path)?;
         dir.chmod(freeze_file, Mode::RUSR | Mode::WUSR)?;
-        Ok(dir)
+        let group = Node { dir, path: parent.path.child(name) };
+        mirrors.create(&group)?;
+        Ok(group.dir)
     });
     made.inspect_err(|_| {
         let _ = parent.dir.rmdir(name);
-        mirrors.remove(&path);
     })
+}
+
+/// Who is in a passing group is in the one around it, and goes back there.
+fn lasting(path: GroupPath) -> GroupPath {
+    if path.is_passing() { path.parent().unwrap_or(path) } else { path }
 }
 
 /// `path` with `top` taken off its front; `None` if it is not within.

@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use crate::attach::Attach;
-use crate::backend::{Effort, Outcome};
+use crate::backend::{Effort, Outcome, passing};
 use crate::blocker;
 use crate::control_file::{ControlFile, flag};
 use crate::deadline::{Deadline, Ended, Meanwhile, Wait};
@@ -202,6 +202,9 @@ impl Group {
         let backend = self.backend()?;
         self.hierarchy().needs("freezer")?;
         let deadline = self.hierarchy().deadline();
+        // A mover that was killed may have left somebody frozen in a group of its
+        // own in here.
+        passing::sweep(backend, self.node());
         let outcome = backend.thaw(self.node(), &mut Wait::until(deadline))?;
         frozen_time::end(backend, self.node())?;
         hold::forget(self.node())?;

@@ -86,13 +86,7 @@ impl Connector {
             match self.next.insert(message.cpu, next) {
                 // A gap: this message is dropped too, as what follows a loss is
                 // found out by looking and not by being told.
-                Some(expected) if expected != message.number => {
-                    eprintln!(
-                        "GAP cpu {} expected {expected} got {} what {:x}",
-                        message.cpu, message.number, message.what
-                    );
-                    return Ok(Some(News::Lost));
-                }
+                Some(expected) if expected != message.number => return Ok(Some(News::Lost)),
                 _ => {}
             }
             if let Some(news) = message.news() {

@@ -104,9 +104,9 @@ impl Waiting {
         self.pidfd.as_fd()
     }
 
-    /// Lets the child start its program, and waits until it has. On `Late` the
-    /// child is sent SIGKILL; a frozen one dies when it is let go.
-    pub(crate) fn start(mut self, deadline: Deadline) -> std::result::Result<OwnedFd, NotStarted> {
+    /// Waits until the child runs, and waits for our word: it has come alive in
+    /// its group.
+    pub(crate) fn await_birth(&mut self, deadline: Deadline) -> std::result::Result<(), NotStarted> {
         let failed = |errno| NotStarted::Failed("waiting for the program to start", errno);
         // Its death is asked of the pidfd: the ends of sockets and pipes may be
         // kept open by a child that another thread has forked.
@@ -116,9 +116,16 @@ impl Waiting {
             [false, false] => return Err(NotStarted::Late),
         }
         let mut ready = [0_u8; 1];
-        if !matches!(rustix::io::read(&self.line, &mut ready), Ok(1)) {
-            return Err(NotStarted::Stillborn);
+        match rustix::io::read(&self.line, &mut ready) {
+            Ok(1) => Ok(()),
+            _ => Err(NotStarted::Stillborn),
         }
+    }
+
+    /// Lets the child, which has come alive, start its program, and waits until it
+    /// has. On `Late` the child is sent SIGKILL; a frozen one dies when it is let go.
+    pub(crate) fn start(mut self, deadline: Deadline) -> std::result::Result<OwnedFd, NotStarted> {
+        let failed = |errno| NotStarted::Failed("waiting for the program to start", errno);
         // One that has died since takes no word; its report has ended.
         let _ = send(&self.line, &[1]);
         let mut report = [0_u8; 8];

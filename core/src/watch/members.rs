@@ -180,6 +180,15 @@ impl Members {
         Ok(())
     }
 
+    /// Asks after those who are in no group that is known, and so in no list: of
+    /// their ends the kernel's word may have been lost.
+    pub(super) fn look_for_strays(&mut self, backend: &dyn Backend, picture: &Picture, events: &mut Vec<Event>) {
+        let strays = self.groups.iter().filter(|(_, path)| picture.get(path).is_none());
+        for pid in strays.map(|(pid, _)| *pid).collect::<Vec<i32>>() {
+            self.missed(backend, pid, picture, events);
+        }
+    }
+
     /// Somebody is in a group's list of whom it was not known.
     fn found(&mut self, backend: &dyn Backend, pid: i32, group: &Node, picture: &Picture, events: &mut Vec<Event>) {
         if !is_alive(pid) {
@@ -255,6 +264,9 @@ impl Members {
             attached.other = from;
             events.push(attached);
             self.groups.insert(pid, to);
+        } else {
+            self.headless.remove(&pid);
+            self.doubtful.remove(&pid);
         }
     }
 
@@ -276,8 +288,8 @@ fn tell(kind: EventKind, group: &GroupPath, picture: &Picture, pid: i32) -> Even
 /// a moment. 0 stands for whom our pid namespace does not show.
 fn listed(backend: &dyn Backend, group: &Node) -> Result<Vec<i32>> {
     let mut listed = backend.procs(group)?;
-    for child in group.every_child()?.iter().filter(|child| child.is_passing()) {
-        listed.extend(backend.procs(child)?);
+    for child in group.passing_children()? {
+        listed.extend(backend.procs(&child?)?);
     }
     listed.retain(|&pid| pid > 0);
     Ok(listed)

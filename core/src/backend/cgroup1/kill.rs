@@ -71,7 +71,7 @@ impl Cgroup1 {
     fn is_killed_below(&self, group: &Node) -> Result<bool> {
         let mut found = false;
         for child in group.every_child()? {
-            child.walk(&mut |node| {
+            child?.walk(&mut |node| {
                 let state: File = self.state_file(node)?;
                 let locked = lock::is_locked(&state, KILLING, Lock::Write);
                 found |= locked.map_err(|errno| node.failed(errno, "looking at the locks"))?;
@@ -159,7 +159,7 @@ impl Cgroup1 {
         let parent = if beside.is_root() { top.open_dir(".") } else { top.open_dir(beside.as_path()) };
         // It stays if somebody does not die in time; the next one who comes by
         // sweeps it.
-        let dying = parent.and_then(|dir| Passing::create(dir, self.freeze_file(), "dying")).map_err(failed)?;
+        let dying = parent.and_then(|dir| Passing::create(&dir, self.freeze_file(), "dying")).map_err(failed)?;
         loop {
             let mut move_error = None;
             group.walk(&mut |node| {

@@ -52,10 +52,9 @@ impl Stage for Visit<'_> {
         let _held = embedded.lock()?;
         let mut roll = Roll::read(&embedded.root)?;
         let page = roll.find(self.group)?;
-        let home = match &self.home {
-            Some(path) => roll.pages.iter().position(|page| page.path == *path),
-            None => None,
-        };
+        // If somebody has removed it meanwhile: the nearest above it.
+        let candidates = self.home.iter().cloned().chain(self.home.iter().flat_map(GroupPath::ancestors));
+        let home = candidates.into_iter().find_map(|path| roll.pages.iter().position(|page| page.path == path));
         let came = |key: &Key| {
             !self.before.contains(key)
                 && Stat::of(key.0).is_ok_and(|stat| {
@@ -70,6 +69,14 @@ impl Stage for Visit<'_> {
         }
         let keys: HashSet<Key> = back.iter().map(|record| record.key).collect();
         roll.forget(&embedded.root, page, &keys)?;
-        back.iter().try_for_each(|record| embedded.release_unless_asked(&roll, page, home, record.key))
+        back.iter().try_for_each(|record| embedded.release_unless_asked(&roll, page, home, record.key))?;
+        // What was asked of the group that they are in again holds for them.
+        match home {
+            Some(home) => {
+                let request = roll.request(&embedded.root, home)?;
+                embedded.see_to(&mut roll, home, request)
+            }
+            None => Ok(()),
+        }
     }
 }
