@@ -268,6 +268,10 @@ impl Monitor {
                     self.due.insert(path);
                     self.not_before = Some(Instant::now() + self.again);
                 }
+                Err(error) if release::is_of_the_moment(&error) => {
+                    self.due.insert(path);
+                    self.not_before = Some(Instant::now() + self.again);
+                }
                 Ok(Release::Notified(pid, pidfd)) => {
                     self.events.push_back(event(EventKind::Notified).of_process(pid));
                     add(&self.epoll, pidfd.as_fd()).map_err(|errno| self.failed(errno))?;

@@ -262,7 +262,7 @@ pub(crate) fn settle(hierarchy: &Hierarchy, path: &GroupPath) -> Result<Release>
     }
     match start(&group, &agent, turn) {
         Ok((pid, pidfd)) => Ok(Release::Notified(pid, pidfd)),
-        Err(error) if error.is(libc::ENODEV) => Err(error),
+        Err(error) if error.is(libc::ENODEV) || is_of_the_moment(&error) => Err(error),
         Err(error) => {
             // What cannot be reported today cannot be tomorrow: not again and
             // again.
@@ -326,6 +326,7 @@ fn start(group: &Group, agent: &str, turn: Turn) -> Result<(i32, OwnedFd)> {
     let text = |bytes: &[u8]| {
         CString::new(bytes).map_err(|_| Error::new(libc::EINVAL, format!("release agent {agent:?} holds a NUL")))
     };
+    check_owner(group.hierarchy().root_node())?;
     if !agent.starts_with('/') {
         return Err(Error::new(libc::EINVAL, format!("release agent {agent:?}: the path must begin with a slash")));
     }
@@ -365,6 +366,23 @@ fn start(group: &Group, agent: &str, turn: Turn) -> Result<(i32, OwnedFd)> {
         Err(NotStarted::Late) => Err(failed("it did not start in time".to_owned())),
         Err(NotStarted::Stillborn) => Err(failed("somebody killed it before it could start".to_owned())),
     }
+}
+
+/// Whether what failed may succeed in a moment: there was no descriptor, no memory
+/// or no process left.
+pub(crate) fn is_of_the_moment(error: &Error) -> bool {
+    matches!(error.errno(), libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN)
+}
+
+/// EPERM: somebody else may have named the agent, and it would run as us.
+fn check_owner(root: &Node) -> Result<()> {
+    let found = rustix::fs::fstat(&root.dir).map_err(|errno| root.failed(errno, "looking at the directory"))?;
+    let (owner, caller) = (found.st_uid, rustix::process::geteuid().as_raw());
+    if (owner == caller || owner == 0) && found.st_mode & 0o022 == 0 {
+        return Ok(());
+    }
+    let why = format!("no release agent is run: others than we and root (user {owner}) may have named it");
+    Err(Error::new(libc::EPERM, why))
 }
 
 /// What a group has counted. For people and graphs: what cannot be had is not

@@ -325,6 +325,38 @@ fn runs(pid: i32, case: &str) {
     wait_for(&format!("process {pid} to run, {case}"), || spins().then_some(())).unwrap();
 }
 
+/// R1.3: a group of 300 groups needs no 300 descriptors.
+#[test]
+fn many_groups_need_few_descriptors() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let group = own.0.create("many").unwrap();
+        let pid = start(&group, &["sleep"]);
+        for index in 0..300 {
+            own.0.create(format!("many/{index}")).unwrap();
+        }
+        let mut driver = Driver::start(Surface::Rust.command().unwrap()).unwrap();
+        let name = own.0.name().to_str().unwrap().to_owned();
+        driver.ask(&["hierarchy", &name, &format!("backend={backend}")]).unwrap();
+        limit_descriptors(driver.pid(), 64);
+        for words in [
+            &["groups", "/"][..],
+            &["procs", "many"],
+            &["freeze", "many", "5000"],
+            &["state", "many"],
+            &["thaw", "many"],
+            &["kill", "many", "9"],
+            &["remove", "many", "recursive"],
+            &["unmount"],
+        ] {
+            let answer = driver.ask(words);
+            assert!(answer.is_ok(), "{words:?} on {backend}: {answer:?}");
+        }
+        assert!(stage::has_ended(pid), "{backend}");
+        driver.end();
+    });
+}
+
 /// Bounds the descriptors of a process of ours from outside.
 fn limit_descriptors(pid: i32, limit: u64) {
     let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
