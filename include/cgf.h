@@ -21,12 +21,13 @@
  *             needs of its hierarchy's alive: the order of freeing is free.
  *             Every descriptor of the library is O_CLOEXEC.
  * Threads     A handle may be used by several threads at once. It must not be
- *             freed while another thread uses it.
+ *             freed while another thread uses it, nor in a callback that is
+ *             called through it.
  * fork        With a handle made before a fork, the child may only free it:
  *             everything else gives -ECHILD there unless the function says that
  *             it works. A program that is executed has no handles. An error
- *             object works in the child as in the parent, and subsystems are
- *             registered there as here.
+ *             object and an event work in the child as in the parent, and
+ *             subsystems are registered there as here.
  * Waits       Nothing waits without limit unless a negative timeout asks for
  *             it. Where a function has no timeout of its own, the hierarchy's
  *             deadline= bounds it.
@@ -134,6 +135,124 @@
 #define CGF_FILE_ROOT 1
 
 /**
+ * cgf_event_kind: one that this header does not know; cgf_event_name has its
+ * name.
+ */
+#define CGF_EVENT_OTHER 0
+
+/**
+ * A group was made, or was given this name.
+ */
+#define CGF_EVENT_CREATED 1
+
+/**
+ * A group was removed, or was given another name. The removal of the root group
+ * ends the stream.
+ */
+#define CGF_EVENT_REMOVED 2
+
+/**
+ * A process was born in the group: cgf_event_pid, by cgf_event_parent.
+ */
+#define CGF_EVENT_FORK 3
+
+/**
+ * A process of the group ended: cgf_event_pid, and cgf_event_status where the
+ * kernel told.
+ */
+#define CGF_EVENT_EXIT 4
+
+/**
+ * A process came into the group that was alive already, from cgf_event_other if
+ * that is in the hierarchy too.
+ */
+#define CGF_EVENT_ATTACHED 5
+
+/**
+ * A process left the group alive, to cgf_event_other if that is in the hierarchy
+ * too; else another hierarchy on the same kernel tree has it now, or no group at
+ * all (R1.2).
+ */
+#define CGF_EVENT_LEFT 6
+
+/**
+ * The last task has left, and there is no group below (R1.11).
+ */
+#define CGF_EVENT_EMPTY 7
+
+/**
+ * A task has come to the group, or to one below, where none was.
+ */
+#define CGF_EVENT_POPULATED 8
+
+/**
+ * Every task of the group has stopped.
+ */
+#define CGF_EVENT_FROZEN 9
+
+/**
+ * The group runs again.
+ */
+#define CGF_EVENT_THAWED 10
+
+/**
+ * The group runs although somebody holds it frozen: another one thawed it.
+ */
+#define CGF_EVENT_FOREIGN_THAW 11
+
+/**
+ * The group was removed because it was empty (auto_delete): cgf_event_figure has
+ * what it had counted. From a monitor only.
+ */
+#define CGF_EVENT_RELEASED 12
+
+/**
+ * The release agent was started for the empty group: cgf_event_pid. From a
+ * monitor only.
+ */
+#define CGF_EVENT_NOTIFIED 13
+
+/**
+ * A monitor could not do what the group's emptiness called for:
+ * cgf_event_message says why. It is not tried again.
+ */
+#define CGF_EVENT_RELEASE_FAILED 14
+
+/**
+ * A resource went over its barrier.
+ */
+#define CGF_EVENT_BARRIER 15
+
+/**
+ * A resource met its limit.
+ */
+#define CGF_EVENT_LIMIT 16
+
+/**
+ * More has happened than was told; cgf_event_message says where it was lost.
+ * Events that follow tell in what the hierarchy differs now from what was told
+ * before.
+ */
+#define CGF_EVENT_LOST 17
+
+/**
+ * cgf_watch_open, cgf_monitor_open: also who is born, ends, comes and goes. Needs
+ * the proc connector, which tells of every fork on the machine; where that cannot
+ * be had, groups are listed again and again, and a process that lives for less
+ * than the time between two listings is not told of (cgf_watch_lists_tasks). With
+ * the connector, too, one that came from outside of the hierarchy has to be there
+ * still when cgf_watch_next looks: the kernel does not say to which group somebody
+ * belonged who is gone. Its children are told of from then on, however brief.
+ */
+#define CGF_WATCH_TASKS 1
+
+/**
+ * The same: find who is born and ends by listing even where the proc connector
+ * could be had, so as not to be woken by every fork of the machine.
+ */
+#define CGF_WATCH_LISTING 2
+
+/**
  * Somebody coming into a group: what the attach callbacks of a subsystem are
  * told (cgf_subsystem_register). It is good while the callback runs, in any
  * thread; there is nothing to free.
@@ -145,6 +264,16 @@ struct cgf_attachment;
  * whoever received it, and may be used in any thread and after a fork.
  */
 struct cgf_error;
+
+/**
+ * One thing that has happened (R1.12), from cgf_watch_next or cgf_monitor_next.
+ * It never changes, needs neither the watch nor the hierarchy any more, and may
+ * be used in any thread and after a fork.
+ *
+ * None of its functions takes an "err": what fails is a NULL, or asking for what
+ * an event of this kind does not have.
+ */
+struct cgf_event;
 
 /**
  * A group of processes: a directory of its hierarchy.
@@ -172,12 +301,44 @@ struct cgf_hierarchy;
 struct cgf_hold;
 
 /**
+ * A watch that acts (R1.11): it starts the release agent for a group that has
+ * been emptied and notifies, removes one with auto_delete, and calls the fork and
+ * exit of the subsystems that are registered here (cgf_subsystem).
+ *
+ * Any number may run for a hierarchy, in any processes, and be killed at any
+ * moment: every emptying is reported once. What was empty before the first one
+ * came is reported when it comes. A group that is entered again before its
+ * emptiness was reported has not been empty.
+ *
+ * It acts where cgf_monitor_next is called, and then only. The agent is a child
+ * of the caller's, in a session of its own, with the group's path ("/web/1") as
+ * its argument, HOME and PATH as its environment, and /dev/null as its input and
+ * output. The monitor waits for it when it has ended; one that runs when the
+ * monitor is freed is left to the caller.
+ */
+struct cgf_monitor;
+
+/**
  * A group is held alive for as long as this is there (R1.7).
  *
  * It ends when it is freed, and with the process that took it, also when that
  * is killed: a forked child has no share in it.
  */
 struct cgf_reference;
+
+/**
+ * The events of a hierarchy, from the moment the watch was made (R1.12).
+ *
+ * Nothing runs behind it: while nobody calls cgf_watch_next the kernel keeps what
+ * happens, and when it has kept too much, that is told as CGF_EVENT_LOST. What
+ * came and went between two looks (a group frozen for a moment) may not be told
+ * at all. On cgroup v1 and embedded the kernel gives no notice of most things:
+ * they are looked for every 10 to 80 ms, or more rarely where a look takes more
+ * than a twentieth of that. Memory is bounded by the number of groups and, with
+ * CGF_WATCH_TASKS, of processes in them. It keeps what it needs of the
+ * hierarchy's handle alive.
+ */
+struct cgf_watch;
 
 /**
  * A task that kept a group from being frozen, emptied or removed (R3.7).
@@ -418,12 +579,13 @@ struct cgf_subsystem {
    */
   int (*attach)(void *state, const struct cgf_attachment *a);
   /**
-   * A member made a child, in the same group. From a monitor, afterwards: the
-   * child may have gone already.
+   * A member made a child, in the same group. From a monitor
+   * (cgf_monitor_next, whose error it is that this gives), afterwards: the
+   * child may have gone already, and the parent, 0 then if it is not known.
    */
   int (*fork)(void *state, struct cgf_group *g, pid_t parent, pid_t child);
   /**
-   * A member ended. From a monitor, afterwards.
+   * A member ended. From a monitor, as fork.
    */
   int (*exit)(void *state, struct cgf_group *g, pid_t pid);
   /**
@@ -1090,8 +1252,8 @@ pid_t cgf_attachment_pid(const struct cgf_attachment *a);
 
 /**
  * Copies the path of the group where it is, or after the move was, and returns
- * its whole length in bytes, as cgf_group_path does; 0 if that is outside of the
- * hierarchy, or nowhere yet.
+ * its whole length in bytes, as cgf_group_path does: "/" if it was never moved; 0
+ * if it is not born yet, or outside of a hierarchy that was opened by root=.
  *
  *     -EINVAL  NULL
  */
@@ -1154,6 +1316,197 @@ int cgf_subsystem_register(const struct cgf_subsystem *s, struct cgf_error **err
  *     -ECHILD  as cgf_subsystem_register
  */
 int cgf_subsystem_unregister(const char *name, struct cgf_error **err);
+
+/**
+ * What kind of thing has happened: CGF_EVENT_CREATED and so on.
+ *
+ *     -EINVAL  NULL
+ */
+int cgf_event_kind(const struct cgf_event *e);
+
+/**
+ * The same as one word, as cgf(1) prints it: "created", "foreign-thaw", ... The
+ * string is constant. "" for NULL.
+ */
+const char *cgf_event_name(const struct cgf_event *e);
+
+/**
+ * Copies the path of the group that it happened to, "/" for what is about the
+ * whole hierarchy, and returns its whole length in bytes, as cgf_group_path does.
+ *
+ *     -EINVAL  NULL
+ */
+ssize_t cgf_event_group(const struct cgf_event *e, char *buf, size_t cap);
+
+/**
+ * The same for the other end of a move within the hierarchy (CGF_EVENT_ATTACHED,
+ * CGF_EVENT_LEFT).
+ *
+ *     -ENODATA  the event has none
+ *     -EINVAL   NULL
+ */
+ssize_t cgf_event_other(const struct cgf_event *e, char *buf, size_t cap);
+
+/**
+ * Which process, as seen in the caller's pid namespace; it may have gone. 0 where
+ * the event is about none.
+ *
+ *     -EINVAL  NULL
+ */
+pid_t cgf_event_pid(const struct cgf_event *e);
+
+/**
+ * The process that forked (CGF_EVENT_FORK), where it is known; else 0.
+ *
+ *     -EINVAL  NULL
+ */
+pid_t cgf_event_parent(const struct cgf_event *e);
+
+/**
+ * How the process ended (CGF_EVENT_EXIT): a status for WIFEXITED and the like
+ * (waitpid(2)).
+ *
+ *     -ENODATA  the kernel did not tell, or it is no end
+ *     -EINVAL   NULL
+ */
+int cgf_event_status(const struct cgf_event *e);
+
+/**
+ * When it happened, in nanoseconds of CLOCK_BOOTTIME: since the machine was
+ * booted, sleep included. Of a fork and an exit by the kernel's clock where the
+ * kernel told, else when it was noticed. 0 for NULL.
+ */
+uint64_t cgf_event_time(const struct cgf_event *e);
+
+/**
+ * The inode of the group's directory (on cgroup v2 the cgroup's id), 0 if it was
+ * gone before it could be asked for. With cgf_event_boot_id it names the group
+ * among all of all machines. 0 for NULL.
+ */
+uint64_t cgf_event_group_id(const struct cgf_event *e);
+
+/**
+ * This machine since it was booted, as /proc/sys/kernel/random/boot_id has it.
+ * Owned by the event: good until that is freed. "" for NULL.
+ */
+const char *cgf_event_boot_id(const struct cgf_event *e);
+
+/**
+ * One of the event's figures, counted from 0: of CGF_EVENT_RELEASED
+ * "frozen_usec" (microseconds) and, on cgroup v2, those of "cpu.stat" that end in
+ * "_usec". The name in "name" is owned by the event: good until that is freed.
+ *
+ * Returns 0, or
+ *
+ *     -ENODATA  it has not so many
+ *     -EINVAL   NULL
+ */
+int cgf_event_figure(const struct cgf_event *e, size_t index, const char **name, uint64_t *value);
+
+/**
+ * Of a loss or a failure: a sentence about it, else "". UTF-8, owned by the
+ * event: good until that is freed. "" for NULL.
+ */
+const char *cgf_event_message(const struct cgf_event *e);
+
+/**
+ * Frees an event. NULL is allowed.
+ */
+void cgf_event_free(struct cgf_event *e);
+
+/**
+ * Begins to watch a hierarchy. What is there already is not told. "flags":
+ * CGF_WATCH_TASKS, CGF_WATCH_LISTING.
+ *
+ * Returns a descriptor that poll(2) shows readable when there may be an event,
+ * for cgf_watch_next to give. The watch owns it: it is only to be polled, and is
+ * closed by cgf_watch_free, by which the handle in "out" is freed. Or
+ *
+ *     -EINVAL  unknown flags
+ *     -EMFILE  no descriptor is left, or no inotify instance
+ *              (fs.inotify.max_user_instances)
+ *     -ENODEV  the hierarchy has ended
+ *     -EACCES  a group cannot be read
+ *     -ECHILD  in a forked child
+ */
+int cgf_watch_open(struct cgf_hierarchy *h,
+                   uint64_t flags,
+                   struct cgf_watch **out,
+                   struct cgf_error **err);
+
+/**
+ * Gives the next event, in the order in which they were noticed. "timeout_ms"
+ * bounds the wait in milliseconds: 0 looks once, a negative number waits without
+ * limit.
+ *
+ * Returns 1, and an event in "out" to be freed with cgf_event_free; 0 if there
+ * was none by then; or
+ *
+ *     -ENODEV  the hierarchy has ended, and everything was told
+ *     -EBUSY   another thread waits for events of this watch
+ *     -EACCES  a group cannot be read any more
+ *     -ECHILD  in a forked child
+ */
+int cgf_watch_next(struct cgf_watch *w,
+                   int timeout_ms,
+                   struct cgf_event **out,
+                   struct cgf_error **err);
+
+/**
+ * Whether who is born and ends is found by listing, so that short lives are
+ * missed: 1 with CGF_WATCH_LISTING, or where the proc connector cannot be had;
+ * else 0, and without CGF_WATCH_TASKS. Works in a forked child too.
+ *
+ *     -EINVAL  NULL
+ */
+int cgf_watch_lists_tasks(const struct cgf_watch *w, struct cgf_error **err);
+
+/**
+ * Ends a watch and closes its descriptor. NULL is allowed.
+ */
+void cgf_watch_free(struct cgf_watch *w);
+
+/**
+ * Begins to monitor a hierarchy. "flags" as cgf_watch_open; CGF_WATCH_TASKS is
+ * implied if a subsystem of the hierarchy has a fork or an exit.
+ *
+ * Returns a descriptor to poll as cgf_watch_open does, and a handle in "out" to
+ * be freed with cgf_monitor_free. It is readable too when there is something to
+ * do of which no event comes. Errors are those of cgf_watch_open.
+ */
+int cgf_monitor_open(struct cgf_hierarchy *h,
+                     uint64_t flags,
+                     struct cgf_monitor **out,
+                     struct cgf_error **err);
+
+/**
+ * Gives the next event as cgf_watch_next does, after what it calls for was done:
+ * of a fork and an exit the subsystems have been called, in this thread.
+ *
+ * Returns 1, and an event in "out" to be freed with cgf_event_free; 0 if there
+ * was none by then; or
+ *
+ *     -EBUSY   another thread waits for events of this monitor, or this is a
+ *              callback that the monitor has called
+ *     others   as cgf_watch_next, and what the fork or exit of a subsystem gives:
+ *              that event is lost then, the next call goes on behind it
+ *
+ * What goes wrong with a release is no error, but CGF_EVENT_RELEASE_FAILED.
+ */
+int cgf_monitor_next(struct cgf_monitor *m,
+                     int timeout_ms,
+                     struct cgf_event **out,
+                     struct cgf_error **err);
+
+/**
+ * As cgf_watch_lists_tasks.
+ */
+int cgf_monitor_lists_tasks(const struct cgf_monitor *m, struct cgf_error **err);
+
+/**
+ * Ends a monitor and closes its descriptor. NULL is allowed.
+ */
+void cgf_monitor_free(struct cgf_monitor *m);
 
 /**
  * Tries every backend, and says for each, one line and in the order in which

@@ -42,8 +42,8 @@ pub unsafe extern "C" fn cgf_attachment_pid(a: *const cgf_attachment<'_>) -> pid
 }
 
 /// Copies the path of the group where it is, or after the move was, and returns
-/// its whole length in bytes, as cgf_group_path does; 0 if that is outside of the
-/// hierarchy, or nowhere yet.
+/// its whole length in bytes, as cgf_group_path does: "/" if it was never moved; 0
+/// if it is not born yet, or outside of a hierarchy that was opened by root=.
 ///
 ///     -EINVAL  NULL
 #[unsafe(no_mangle)]

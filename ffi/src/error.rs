@@ -50,11 +50,9 @@ pub const CGF_EVIDENCE_STATE: c_int = 2;
 impl cgf_error {
     /// A new object, which the receiver frees.
     pub(crate) fn boxed(failure: Failure) -> *mut cgf_error {
-        // A name may hold anything; in a C string a NUL would end the message.
-        let shown = failure.message.replace('\0', "\\0");
         let error = cgf_error {
             errno: failure.errno,
-            message: CString::new(shown).unwrap_or_default(),
+            message: shown(&failure.message),
             blockers: failure.blockers.iter().map(cgf_blocker::from).collect(),
         };
         Box::into_raw(Box::new(error))
@@ -78,6 +76,11 @@ impl From<&cgf_core::Blocker> for cgf_blocker {
             waits_in: cut(&blocker.waits_in),
         }
     }
+}
+
+/// A text for C. It may hold a name and so anything; a NUL would end it.
+pub(crate) fn shown(text: &str) -> CString {
+    CString::new(text.replace('\0', "\\0")).unwrap_or_default()
 }
 
 /// As much of a text as fits before a NUL, without cutting through a character.

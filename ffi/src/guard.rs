@@ -59,7 +59,8 @@ impl Answer for ssize_t {
 /// `err` is NULL, or a place where a pointer can be written.
 pub(crate) unsafe fn guard<T: Answer>(err: *mut *mut cgf_error, body: impl FnOnce() -> Result<T>) -> T {
     // The handles hold no state that a panic could leave half-changed: they
-    // are descriptors and numbers that never change.
+    // are descriptors and numbers that never change. What does change is behind
+    // a lock, which a panic poisons (`stream`).
     let failure = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(answer)) => return answer,
         Ok(Err(failure)) => failure,

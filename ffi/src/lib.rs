@@ -15,6 +15,7 @@
 mod arguments;
 mod callback;
 mod guard;
+mod stream;
 
 mod version;
 
@@ -44,6 +45,12 @@ mod attachment;
 
 mod subsystem;
 
+mod event;
+
+mod watch;
+
+mod monitor;
+
 mod doctor;
 
 #[cfg(test)]
@@ -59,4 +66,7 @@ const _: () = {
     may_be_shared::<hold::cgf_hold>();
     may_be_shared::<reference::cgf_reference>();
     may_be_shared::<attachment::cgf_attachment<'_>>();
+    may_be_shared::<event::cgf_event>();
+    may_be_shared::<watch::cgf_watch>();
+    may_be_shared::<monitor::cgf_monitor>();
 };

@@ -91,10 +91,11 @@ pub struct cgf_subsystem {
         Option<unsafe extern "C" fn(state: *mut c_void, a: *const cgf_attachment<'_>, tid: pid_t) -> c_int>,
     /// The process has come. An error takes it back. May take its time.
     pub attach: Option<unsafe extern "C" fn(state: *mut c_void, a: *const cgf_attachment<'_>) -> c_int>,
-    /// A member made a child, in the same group. From a monitor, afterwards: the
-    /// child may have gone already.
+    /// A member made a child, in the same group. From a monitor
+    /// (cgf_monitor_next, whose error it is that this gives), afterwards: the
+    /// child may have gone already, and the parent, 0 then if it is not known.
     pub fork: Option<unsafe extern "C" fn(state: *mut c_void, g: *mut cgf_group, parent: pid_t, child: pid_t) -> c_int>,
-    /// A member ended. From a monitor, afterwards.
+    /// A member ended. From a monitor, as fork.
     pub exit: Option<unsafe extern "C" fn(state: *mut c_void, g: *mut cgf_group, pid: pid_t) -> c_int>,
     /// A hierarchy that it is bound to was opened by this process. An error is
     /// the opener's.

@@ -26,9 +26,10 @@ fn pkg_config(root: &Path, how: &[&str]) -> Vec<String> {
 }
 
 /// The programs of `examples`, and what each of them says.
-const EXAMPLES: [(&str, &[&str]); 2] = [
+const EXAMPLES: [(&str, &[&str]); 3] = [
     ("runtime", &["THAWED", "FROZEN", "removed"]),
     ("members", &["the first is in", "the second is refused: subsystem members"]),
+    ("log", &["/web: ", " made ", " ended", "the group is empty"]),
 ];
 
 fn examples(root: &Path, libraries: &[String]) {
