@@ -108,11 +108,13 @@ pub(crate) struct Agreed<'a> {
     attach: Attach<'a>,
     subsystems: &'a [Arc<dyn Subsystem>],
     asked: usize,
+    /// The same newcomer once it has come, or been born.
+    arrived: OnceLock<Attach<'a>>,
 }
 
 impl<'a> Agreed<'a> {
     fn ask(attach: Attach<'a>, subsystems: &'a [Arc<dyn Subsystem>]) -> Result<Agreed<'a>> {
-        let mut agreed = Agreed { attach, subsystems, asked: 0 };
+        let mut agreed = Agreed { attach, subsystems, asked: 0, arrived: OnceLock::new() };
         for subsystem in subsystems {
             let attach = &agreed.attach;
             subsystem::call(&**subsystem, "can_attach", || subsystem.can_attach(attach))?;
@@ -136,12 +138,12 @@ impl<'a> Agreed<'a> {
 
     /// It has come, as this process.
     pub(crate) fn tell(&self, pid: i32) -> Result<()> {
-        let arrived = self.attach.arrived(pid);
+        let arrived = self.arrived.get_or_init(|| self.attach.arrived(pid));
         for subsystem in self.subsystems.iter().filter(|subsystem| subsystem.follows_attach()) {
             arrived.threads().iter().try_for_each(|&tid| {
-                subsystem::call(&**subsystem, "attach_task", || subsystem.attach_task(&arrived, tid))
+                subsystem::call(&**subsystem, "attach_task", || subsystem.attach_task(arrived, tid))
             })?;
-            subsystem::call(&**subsystem, "attach", || subsystem.attach(&arrived))?;
+            subsystem::call(&**subsystem, "attach", || subsystem.attach(arrived))?;
         }
         Ok(())
     }
@@ -154,9 +156,10 @@ impl<'a> Agreed<'a> {
 
 impl Drop for Agreed<'_> {
     fn drop(&mut self) {
+        let attach = self.arrived.get().unwrap_or(&self.attach);
         for subsystem in self.subsystems[..self.asked].iter().rev() {
             // What it has to say about it changes nothing.
-            let _ = subsystem::call(&**subsystem, "cancel_attach", || subsystem.cancel_attach(&self.attach));
+            let _ = subsystem::call(&**subsystem, "cancel_attach", || subsystem.cancel_attach(attach));
         }
     }
 }
@@ -306,10 +309,10 @@ impl Group {
         let home = agreed.attach.from().and_then(|path| Group::open(self.hierarchy(), path).ok());
         let kept = home.as_ref().map(release::begin_use).transpose()?;
         let deadline = self.hierarchy().deadline();
-        let (staged, entered) = release::using(self, || backend.stage(self.node(), whom, deadline))?;
-        match agreed.tell(pid) {
-            // A callback may have taken its time: that is not counted.
-            Ok(()) => staged.settle(self.hierarchy().deadline()),
+        let (mut staged, entered) = release::using(self, || backend.stage(self.node(), whom, deadline))?;
+        // A callback may have taken its time: that is not counted.
+        match agreed.tell(pid).and_then(|()| staged.settle(self.hierarchy().deadline())) {
+            Ok(()) => Ok(()),
             Err(error) => {
                 let back = entered.undo(|| staged.take_back(self.hierarchy().deadline()));
                 drop(kept);

@@ -101,11 +101,14 @@ impl Group {
         }
         for (at, subsystem) in subsystems.iter().enumerate() {
             if let Err(error) = subsystem::call(&**subsystem, "create", || subsystem.create(&group)) {
-                let _ = backend.remove(&self.node, &group.node);
-                for subsystem in &subsystems[..at] {
+                for subsystem in subsystems[..at].iter().rev() {
                     let _ = subsystem::call(&**subsystem, "destroy", || subsystem.destroy(&group));
                 }
-                return Err(error);
+                return match backend.remove(&self.node, &group.node) {
+                    Ok(()) | Err(Errno::NOENT) => Err(error),
+                    // Somebody was quick to come into it.
+                    Err(errno) => Err(error.context(format_args!("{group} stays: {errno}"))),
+                };
             }
         }
         Ok(group)

@@ -208,6 +208,14 @@ impl Hierarchy {
     /// reference on that. ENODEV: it has ended
     /// already. ECHILD: in a forked child.
     pub fn unmount(&self) -> Result<()> {
+        self.end()?;
+        if self.0.adopted {
+            return Ok(());
+        }
+        self.tell_all("unmount", |subsystem| subsystem.unmount(self))
+    }
+
+    fn end(&self) -> Result<()> {
         let backend = self.backend()?;
         let root = &self.0.root;
         crate::backend::passing::sweep(backend, root);
@@ -233,11 +241,10 @@ impl Hierarchy {
             Err(errno) => return Err(root.failed(errno, "removing the root directory")),
         }
         backend.ended();
-        let told = self.tell_all("unmount", |subsystem| subsystem.unmount(self));
-        if let Some(system) = &self.0.system {
-            system.unbind(&self.0.directory)?;
+        match &self.0.system {
+            Some(system) => system.unbind(&self.0.directory),
+            None => Ok(()),
         }
-        told
     }
 
     /// The name it was opened by.
@@ -452,17 +459,25 @@ impl Hierarchy {
         }));
         hierarchy.tell_mounted().inspect_err(|_| {
             if is_new {
-                // As above. Its subsystems hear that it has ended.
-                let _ = hierarchy.unmount();
+                // As above.
+                let _ = hierarchy.end();
             }
         })?;
         Ok(hierarchy)
     }
 
-    /// The first subsystem that refuses is the last that hears of it.
+    /// If one of them refuses, those who had agreed hear that it has ended.
     fn tell_mounted(&self) -> Result<()> {
-        let told = |subsystem: &Arc<dyn Subsystem>| subsystem::call(&**subsystem, "mount", || subsystem.mount(self));
-        self.known_subsystems().iter().try_for_each(told)
+        let subsystems = self.known_subsystems();
+        for (at, subsystem) in subsystems.iter().enumerate() {
+            if let Err(error) = subsystem::call(&**subsystem, "mount", || subsystem.mount(self)) {
+                for mounted in subsystems[..at].iter().rev() {
+                    let _ = subsystem::call(&**mounted, "unmount", || mounted.unmount(self));
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn adopt_as(name: &OsStr, directory: &Path, options: &Options) -> Result<Hierarchy> {

@@ -274,7 +274,9 @@ impl Monitor {
                 }
                 Ok(Release::Notified(pid, pidfd)) => {
                     self.events.push_back(event(EventKind::Notified).of_process(pid));
-                    add(&self.epoll, pidfd.as_fd()).map_err(|errno| self.failed(errno))?;
+                    // One whose end wakes nobody is waited for when something else does:
+                    // no reason to give up the groups that are still due.
+                    let _ = add(&self.epoll, pidfd.as_fd());
                     self.agents.push(pidfd);
                 }
                 Ok(Release::Removed(figures)) => {

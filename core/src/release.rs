@@ -175,9 +175,11 @@ pub(crate) struct Entered {
 impl Entered {
     /// Has it leave by `leave`, as if it had never come: that is no emptying.
     pub(crate) fn undo(self, leave: impl FnOnce() -> Result<()>) -> Result<()> {
-        let mut entering = begin_use(&self.group)?;
-        entering.was_released |= self.was_released;
+        let entering = begin_use(&self.group);
+        // Whatever came of that: nobody stays who was refused.
         leave()?;
+        let mut entering = entering?;
+        entering.was_released |= self.was_released;
         entering.undo()
     }
 }

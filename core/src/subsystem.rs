@@ -98,14 +98,14 @@ pub trait Subsystem: Send + Sync {
         Vec::new()
     }
 
-    /// Whether `attach_task` or `attach` do anything. A move that nobody follows
-    /// is one step of the kernel's; otherwise it goes through a group for a
+    /// Whether `can_attach_task`, `attach_task` or `attach` do anything; they are not
+    /// called otherwise. A move that nobody follows is one step of the kernel's; else it goes through a group for a
     /// moment, so that it can be taken back with the children born meanwhile.
     fn follows_attach(&self) -> bool {
         true
     }
 
-    /// Whether `fork` or `exit` do anything: a monitor listens to the whole
+    /// Whether `fork` or `exit` do anything; they are not called otherwise. A monitor listens to the whole
     /// machine for them.
     fn follows_tasks(&self) -> bool {
         true
@@ -195,7 +195,14 @@ impl fmt::Debug for dyn Subsystem {
 
 /// What programs have registered. The one list in the library that a whole
 /// process shares: options name subsystems, and options are text.
-static REGISTERED: Mutex<Vec<Arc<dyn Subsystem>>> = Mutex::new(Vec::new());
+static REGISTERED: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
+
+/// A subsystem by the name that it gave when it was registered: nothing of a
+/// program's is called while the list is locked.
+struct Registered {
+    name: String,
+    subsystem: Arc<dyn Subsystem>,
+}
 
 /// What every program has, in the order of names.
 pub(crate) const BUILT_IN: [&str; 2] = ["freezer", "signal"];
@@ -208,13 +215,13 @@ pub(crate) const BUILT_IN: [&str; 2] = ["freezer", "signal"];
 /// EEXIST: there is one of that name. EINVAL: not a name. ECHILD: in a child
 /// forked while another thread was at it.
 pub fn register(subsystem: impl Subsystem + 'static) -> Result<()> {
-    let name = subsystem.name();
-    check_name(name)?;
+    let name = subsystem.name().to_owned();
+    check_name(&name)?;
     let mut registered = registered()?;
-    if find_in(&registered, name).is_some() {
+    if find_in(&registered, &name).is_some() {
         return Err(Error::new(libc::EEXIST, format!("there is a subsystem {name:?} already")));
     }
-    registered.push(Arc::new(subsystem));
+    registered.push(Registered { name, subsystem: Arc::new(subsystem) });
     Ok(())
 }
 
@@ -226,7 +233,7 @@ pub fn register(subsystem: impl Subsystem + 'static) -> Result<()> {
 /// ENOENT: none was registered by that name. ECHILD as [`register`].
 pub fn unregister(name: &str) -> Result<()> {
     let mut registered = registered()?;
-    let Some(at) = registered.iter().position(|one| one.name() == name) else {
+    let Some(at) = registered.iter().position(|one| one.name == name) else {
         return Err(Error::new(libc::ENOENT, format!("no subsystem {name:?} was registered")));
     };
     let gone = registered.remove(at);
@@ -240,7 +247,7 @@ pub fn unregister(name: &str) -> Result<()> {
 pub(crate) fn find(name: &str) -> Result<Arc<dyn Subsystem>> {
     let registered = registered()?;
     find_in(&registered, name).ok_or_else(|| {
-        let own = registered.iter().map(|one| one.name());
+        let own = registered.iter().map(|one| one.name.as_str());
         let known: Vec<&str> = BUILT_IN.into_iter().chain(own).collect();
         Error::new(libc::ENOENT, format!("no subsystem {name:?}; there are: {}", known.join(", ")))
     })
@@ -261,17 +268,17 @@ pub(crate) fn call<T>(subsystem: &dyn Subsystem, what: &str, callback: impl FnOn
     }
 }
 
-fn find_in(registered: &[Arc<dyn Subsystem>], name: &str) -> Option<Arc<dyn Subsystem>> {
+fn find_in(registered: &[Registered], name: &str) -> Option<Arc<dyn Subsystem>> {
     match name {
         "freezer" => Some(Arc::new(Freezer)),
         "signal" => Some(Arc::new(Signal)),
-        name => registered.iter().find(|one| one.name() == name).cloned(),
+        name => registered.iter().find(|one| one.name == name).map(|one| Arc::clone(&one.subsystem)),
     }
 }
 
 /// The list, held for a few instructions each time. In a child that was forked
 /// while another thread had it, it would stay locked for ever.
-fn registered() -> Result<MutexGuard<'static, Vec<Arc<dyn Subsystem>>>> {
+fn registered() -> Result<MutexGuard<'static, Vec<Registered>>> {
     let mut wait = Wait::until(Deadline::after(Duration::from_secs(1)));
     loop {
         match REGISTERED.try_lock() {

@@ -33,3 +33,21 @@ pub fn subsystem_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     CLASS.import(py, "cgf._subsystem", "Subsystem")
 }
+
+/// A member of `cgf.EventKind`.
+pub fn event_kind(py: Python<'_>, kind: cgf::EventKind) -> PyResult<Bound<'_, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    CLASS.import(py, "cgf._event", "EventKind")?.call1((kind.name(),))
+}
+
+/// `cgf.Event`.
+pub fn event_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    CLASS.import(py, "cgf._event", "Event")
+}
+
+/// What `async for` goes through.
+pub fn events_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    CLASS.import(py, "cgf._asyncio", "Events")
+}

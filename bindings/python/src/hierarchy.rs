@@ -3,15 +3,17 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use cgf::{Options, StopMethod};
+use cgf::{Options, StopMethod, WatchOptions};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::engine;
 use crate::error::{Doing, OrRaise, os_error};
 use crate::group::Group;
+use crate::monitor::Monitor;
 use crate::text::{Text, group_path, quoted};
 use crate::timeout::Timeout;
+use crate::watch::{Source, Watch};
 
 /// A tree of groups with subsystems bound to it.
 ///
@@ -191,6 +193,38 @@ impl Hierarchy {
     /// `GroupVanished`: it has ended already.
     fn unmount(&self, py: Python<'_>) -> PyResult<()> {
         engine::call(py, || self.hierarchy.unmount())
+    }
+
+    /// Begin to watch the hierarchy. What is there already is not told.
+    ///
+    /// tasks: also who is born, ends, comes and goes. Needs the proc connector, of
+    ///     the whole machine's forks; where that cannot be had the groups are listed
+    ///     again and again, and who lives shortly is not told of
+    ///     (`Watch.lists_tasks`).
+    /// listing: do so even where the proc connector could be had, not to be woken
+    ///     by every fork of the machine.
+    ///
+    /// Raises `GroupVanished`: the hierarchy has ended. `NotPermitted`: a group
+    /// cannot be read. `CgfError` with EMFILE: no descriptor left, or no inotify
+    /// instance (`fs.inotify.max_user_instances`).
+    #[pyo3(signature = (*, tasks = false, listing = false))]
+    fn watch(&self, py: Python<'_>, tasks: bool, listing: bool) -> PyResult<Watch> {
+        let options = WatchOptions::default().tasks(tasks).listing(listing);
+        let watch: Box<dyn Source> = Box::new(engine::call(py, || self.hierarchy.watch(options))?);
+        Ok(Watch::from(watch))
+    }
+
+    /// Begin to monitor the hierarchy: to watch it, and to do what its groups ask
+    /// for when they are emptied.
+    ///
+    /// tasks, listing: as for `watch`. Forks and exits are also told if a subsystem
+    ///     that is bound to the hierarchy has a `fork` or an `exit`.
+    ///
+    /// Raises as `watch`.
+    #[pyo3(signature = (*, tasks = false, listing = false))]
+    fn monitor(&self, py: Python<'_>, tasks: bool, listing: bool) -> PyResult<Py<Monitor>> {
+        let options = WatchOptions::default().tasks(tasks).listing(listing);
+        Monitor::create(py, engine::call(py, || self.hierarchy.monitor_with(options))?)
     }
 
     /// The name it was opened by.

@@ -2,8 +2,8 @@
 //!
 //! It turns Python's arguments into calls of the engine and the engine's errors
 //! into exceptions, releases the interpreter while the engine works, takes it for
-//! the callbacks of subsystems, and decides nothing. What is easier to say in Python (the exceptions, `State`, `Process`)
-//! is said there, in `python/cgf`.
+//! the callbacks of subsystems, and decides nothing. What is easier to say in Python (the
+//! exceptions, `State`, `Process`, asyncio) is said there, in `python/cgf`.
 
 mod attach;
 mod attributes;
@@ -11,15 +11,18 @@ mod callback;
 mod doctor;
 mod engine;
 mod error;
+mod event;
 mod facade;
 mod frozen;
 mod group;
 mod hierarchy;
+mod monitor;
 mod reference;
 mod signals;
 mod subsystem;
 mod text;
 mod timeout;
+mod watch;
 
 #[pyo3::pymodule]
 mod _native {
@@ -36,9 +39,13 @@ mod _native {
     #[pymodule_export]
     use crate::hierarchy::Hierarchy;
     #[pymodule_export]
+    use crate::monitor::Monitor;
+    #[pymodule_export]
     use crate::reference::Reference;
     #[pymodule_export]
     use crate::subsystem::{register, unregister};
+    #[pymodule_export]
+    use crate::watch::Watch;
 
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "Python's name for it")]

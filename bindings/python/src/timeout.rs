@@ -11,6 +11,9 @@ use pyo3::prelude::*;
 pub struct Timeout(Option<Duration>);
 
 impl Timeout {
+    /// Waits without limit.
+    pub const NONE: Timeout = Timeout(None);
+
     pub const fn seconds(seconds: u64) -> Timeout {
         Timeout(Some(Duration::from_secs(seconds)))
     }

@@ -18,6 +18,7 @@ from stuck import Stuck
 
 Backend = Literal["cgroup2", "cgroup1", "embedded"]
 Starter = Callable[..., cgf.Process[bytes]]
+Bind = Callable[..., cgf.Hierarchy]
 
 _NUMBER = itertools.count()
 
@@ -60,6 +61,33 @@ def clear(hierarchy: cgf.Hierarchy) -> None:
     for path in hierarchy.groups():
         if path.count("/") == 1:
             hierarchy.open(path).remove(kill=True, recursive=True)
+
+
+@pytest.fixture
+def bind(backend: Backend, unique_name: str) -> Iterator[Bind]:
+    """Registers subsystems and opens a hierarchy with them, for the length of the test."""
+    registered: list[str] = []
+    opened: list[cgf.Hierarchy] = []
+
+    def bind(*subsystems: cgf.Subsystem) -> cgf.Hierarchy:
+        for subsystem in subsystems:
+            cgf.register(subsystem)
+            registered.append(subsystem.name)
+        opened.append(cgf.Hierarchy(unique_name, ["freezer", "signal", *registered], backend))
+        return opened[-1]
+
+    yield bind
+    for name in registered:
+        try:
+            cgf.unregister(name)
+        except cgf.NotFound:
+            pass
+    for made in opened:
+        try:
+            clear(made)
+            made.unmount()
+        except cgf.GroupVanished:
+            pass
 
 
 @pytest.fixture

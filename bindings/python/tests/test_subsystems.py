@@ -16,36 +16,7 @@ from typing import Any
 import pytest
 
 import cgf
-from conftest import Backend, clear
-
-Bind = Callable[..., cgf.Hierarchy]
-
-
-@pytest.fixture
-def bind(backend: Backend, unique_name: str) -> Iterator[Bind]:
-    """Registers subsystems and opens a hierarchy with them, for the length of the test."""
-    registered: list[str] = []
-    opened: list[cgf.Hierarchy] = []
-
-    def bind(*subsystems: cgf.Subsystem) -> cgf.Hierarchy:
-        for subsystem in subsystems:
-            cgf.register(subsystem)
-            registered.append(subsystem.name)
-        opened.append(cgf.Hierarchy(unique_name, ["freezer", "signal", *registered], backend))
-        return opened[-1]
-
-    yield bind
-    for name in registered:
-        try:
-            cgf.unregister(name)
-        except cgf.NotFound:
-            pass
-    for made in opened:
-        try:
-            clear(made)
-            made.unmount()
-        except cgf.GroupVanished:
-            pass
+from conftest import Backend, Bind, clear
 
 
 @pytest.fixture

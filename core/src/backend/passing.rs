@@ -69,9 +69,16 @@ impl Passing {
     }
 }
 
+impl Passing {
+    /// Removes it if nobody is in it.
+    pub(super) fn remove(&self) {
+        let _ = self.parent.rmdir(&self.name);
+    }
+}
+
 impl Drop for Passing {
     fn drop(&mut self) {
-        let _ = self.parent.rmdir(&self.name);
+        self.remove();
     }
 }
 

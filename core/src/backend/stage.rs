@@ -10,6 +10,7 @@
 //! If we are killed at it, whoever sweeps the passing group moves those who are
 //! in it on into the group, in all trees: it is in one or the other everywhere.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -42,11 +43,11 @@ impl Whom<'_> {
 
 /// Somebody who has come into a group, and may still be taken back.
 pub(crate) trait Stage {
-    /// Makes it stay.
-    fn settle(self: Box<Self>, deadline: Deadline) -> Result<()>;
+    /// Makes it stay. After an error it may still be taken back.
+    fn settle(&mut self, deadline: Deadline) -> Result<()>;
 
     /// Puts everything back where it was, children born meanwhile included.
-    fn take_back(self: Box<Self>, deadline: Deadline) -> Result<()>;
+    fn take_back(&mut self, deadline: Deadline) -> Result<()>;
 }
 
 /// How often those who fork faster than they are moved are tried before they
@@ -64,6 +65,8 @@ pub(super) struct KernelStage<'a> {
     file: &'static str,
     home: Home,
     homes: Vec<Home>,
+    /// Whoever has gone on into the group.
+    arrived: HashSet<i32>,
 }
 
 impl<'a> KernelStage<'a> {
@@ -90,20 +93,24 @@ impl<'a> KernelStage<'a> {
             (Whom::Task(_), BackendKind::Cgroup2) => "cgroup.threads",
             (Whom::Task(_), _) => "tasks",
         };
+        // Some may take a process from where it is, and not put it back there.
+        tree.can_send_home(&home, file)
+            .map_err(|errno| Error::os(errno, format_args!("looking whether {id} could be put back to where it is")))?;
         let passing = Passing::create(&group.dir, backend.freeze_file(), "moving")
             .map_err(|errno| group.failed(errno, "making a passing group in the directory"))?;
         if file == "cgroup.threads" {
             let typed = passing.dir.write("cgroup.type", b"threaded");
             typed.map_err(|errno| backend.refusal(group, id, errno))?;
         }
-        let stage = Box::new(KernelStage { backend, tree, mirrors, group, passing, file, home, homes });
+        let arrived = HashSet::new();
+        let mut stage = Box::new(KernelStage { backend, tree, mirrors, group, passing, file, home, homes, arrived });
         stage.passing.dir.write(file, id.to_string().as_bytes()).map_err(|errno| backend.refusal(group, id, errno))?;
         match stage.follow_in_mirrors(deadline) {
-            Ok(()) => Ok(stage),
-            Err(error) => {
-                stage.take_back(deadline).map_err(|failed| failed.context(&error))?;
-                Err(error)
-            }
+            Ok(()) => Ok(stage as Box<dyn Stage + 'a>),
+            Err(error) => match stage.take_back(deadline) {
+                Ok(()) => Err(error),
+                Err(failed) => Err(error.context(format_args!("{failed}, and it had to go back"))),
+            },
         }
     }
 
@@ -174,20 +181,29 @@ impl Drop for KernelStage<'_> {
 }
 
 impl Stage for KernelStage<'_> {
-    fn settle(self: Box<Self>, deadline: Deadline) -> Result<()> {
+    fn settle(&mut self, deadline: Deadline) -> Result<()> {
         let KernelStage { backend, mirrors, group, file, .. } = *self;
-        self.empty(deadline, &|id| {
+        let arrived = RefCell::new(HashSet::new());
+        let settled = self.empty(deadline, &|id| {
             mirrors.put(group, self.mirror_file(), id)?;
-            group.dir.write(file, id.to_string().as_bytes()).map_err(|errno| backend.refusal(group, id, errno))
-        })?;
-        drop(self);
+            let moved = group.dir.write(file, id.to_string().as_bytes());
+            moved.map_err(|errno| backend.refusal(group, id, errno))?;
+            arrived.borrow_mut().insert(id);
+            Ok(())
+        });
+        self.arrived = arrived.into_inner();
+        settled?;
+        self.passing.remove();
         // On version 2 the passing group that has gone may have left the group
-        // with a flag that is not its own.
-        if backend.is_asked(group)? { backend.recount(group) } else { Ok(()) }
+        // with a flag that is not its own. That is no reason to move anybody back.
+        if matches!(backend.is_asked(group), Ok(true)) {
+            let _ = backend.recount(group);
+        }
+        Ok(())
     }
 
-    fn take_back(self: Box<Self>, deadline: Deadline) -> Result<()> {
-        self.empty(deadline, &|id| {
+    fn take_back(&mut self, deadline: Deadline) -> Result<()> {
+        let send_home = |id: i32| {
             let back = self
                 .mirrors
                 .send_home(&self.homes, self.mirror_file(), id)
@@ -196,7 +212,9 @@ impl Stage for KernelStage<'_> {
                 Errno::SRCH => process::no_such_process(id),
                 errno => Error::os(errno, format_args!("putting process {id} back where it was")),
             })
-        })
+        };
+        self.arrived.iter().try_for_each(|&id| gone_is_fine(send_home(id)))?;
+        self.empty(deadline, &send_home)
     }
 }
 

@@ -231,6 +231,16 @@ impl Tree {
         Ok(Home { path, strayed: Vec::new() })
     }
 
+    /// EACCES: it could not be put back there, for want of the right to.
+    pub(crate) fn can_send_home(&self, home: &Home, file: &str) -> sys::Result<()> {
+        let path = if home.path.is_root() { Path::new(".") } else { home.path.as_path() };
+        match self.top.open_dir(path).and_then(|dir| dir.open_file(file, OFlags::WRONLY)) {
+            // Removed since: then it goes above it.
+            Ok(_) | Err(Errno::NOENT | Errno::NODEV) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// Puts something where something else, or itself, was.
     pub(crate) fn send_home(&self, home: &Home, file: &str, id: i32) -> sys::Result<()> {
         self.put_near(&home.path, file, id)?;

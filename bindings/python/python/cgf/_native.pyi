@@ -1,11 +1,14 @@
 """The compiled half; `cgf` has all of it that is public."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Literal, TypeAlias, TypeVar, final, overload
 
+from typing_extensions import Self, disjoint_base
+
 from cgf._doctor import Finding
+from cgf._event import Event
 from cgf._process import Process
 from cgf._state import State
 from cgf._subsystem import Subsystem
@@ -16,7 +19,9 @@ __all__ = [
     "Frozen",
     "Group",
     "Hierarchy",
+    "Monitor",
     "Reference",
+    "Watch",
     "__version__",
     "doctor",
     "register",
@@ -75,6 +80,8 @@ class Hierarchy:
     def group_of(self, pid: int) -> Group: ...
     def groups(self) -> list[str]: ...
     def unmount(self) -> None: ...
+    def watch(self, *, tasks: bool = False, listing: bool = False) -> Watch: ...
+    def monitor(self, *, tasks: bool = False, listing: bool = False) -> Monitor: ...
     @property
     def name(self) -> str: ...
     @property
@@ -274,3 +281,28 @@ class Attach:
     def is_birth(self) -> bool: ...
     @property
     def may_freeze(self) -> bool: ...
+
+@disjoint_base
+class Watch:
+    def next(self, timeout: float | None = None) -> Event | None: ...
+    def __iter__(self) -> Watch: ...
+    def __next__(self) -> Event: ...
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    @property
+    def boot_id(self) -> str: ...
+    @property
+    def lists_tasks(self) -> bool: ...
+
+@final
+class Monitor(Watch):
+    def run(self, timeout: float | None = None) -> None: ...

@@ -43,11 +43,11 @@ impl Embedded {
 }
 
 impl Stage for Visit<'_> {
-    fn settle(self: Box<Self>, _: Deadline) -> Result<()> {
+    fn settle(&mut self, _: Deadline) -> Result<()> {
         Ok(())
     }
 
-    fn take_back(self: Box<Self>, _: Deadline) -> Result<()> {
+    fn take_back(&mut self, _: Deadline) -> Result<()> {
         let embedded = self.embedded;
         let _held = embedded.lock()?;
         let mut roll = Roll::read(&embedded.root)?;
