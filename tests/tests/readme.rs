@@ -13,7 +13,7 @@ fn the_c_program_runs() {
     };
     let directory = scratch();
     let (source, program) = (directory.join("readme.c"), directory.join("readme"));
-    std::fs::write(&source, block("c")).unwrap();
+    std::fs::write(&source, block("c", "\"readme\"")).unwrap();
     let mut compile = Command::new("cc");
     compile.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-I"]).arg(root().join("include")).arg(&source);
     compile.arg("-o").arg(&program).arg("-L").arg(&library).arg("-l:libcgf.so.0");
@@ -30,17 +30,21 @@ fn the_python_program_runs() {
         assert!(std::env::var_os("CGF_DEMAND").is_none(), "CGF_PYTHON names no interpreter");
         return;
     };
-    let said = succeed(Command::new(python).arg("-c").arg(block("python")).output().unwrap());
+    let said = succeed(Command::new(&python).arg("-c").arg(block("python", "\"readme\"")).output().unwrap());
     assert!(said.contains("FROZEN"), "{said}");
+    let said = succeed(Command::new(&python).arg("-c").arg(block("python", "\"readme-members\"")).output().unwrap());
+    assert!(said.contains("two are enough") && said.contains("/web"), "{said}");
 }
 
-/// The first block of this language, with a hierarchy of the test's own.
-fn block(language: &str) -> String {
+/// The block of this language that opens this hierarchy, with one of the test's
+/// own in its place.
+fn block(language: &str, hierarchy: &str) -> String {
     let text = std::fs::read_to_string(root().join("README.md")).unwrap_or_default();
     let start = format!("```{language}\n");
-    let block = text.split(&start).nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
-    assert!(block.contains("\"readme\""), "no {language} program in README.md");
-    block.replace("\"readme\"", &format!("{:?}", stage::unique("readme")))
+    let mut blocks = text.split(&start).skip(1).filter_map(|rest| rest.split("```").next());
+    let block = blocks.find(|block| block.contains(hierarchy)).unwrap_or_default();
+    assert!(!block.is_empty(), "no {language} program in README.md opens {hierarchy}");
+    block.replace(hierarchy, &format!("{:?}", stage::unique("readme")))
 }
 
 fn succeed(output: Output) -> String {
