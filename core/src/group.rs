@@ -7,8 +7,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::OFlags;
-
 use crate::attribute;
 use crate::backend::{Backend, Node, passing};
 use crate::deadline::Wait;
@@ -317,7 +315,7 @@ impl Group {
     pub fn attribute(&self, name: &str) -> Result<Option<String>> {
         self.backend()?;
         let found = attribute::get(&self.node, self.attribute_name(name)?)?;
-        self.must_be_there()?;
+        attribute::must_be_there(&self.node)?;
         Ok(found)
     }
 
@@ -337,7 +335,7 @@ impl Group {
             return Err(Error::new(libc::E2BIG, why));
         }
         attribute::must_set(&self.node, name, value)?;
-        self.must_be_there()
+        attribute::must_be_there(&self.node)
     }
 
     /// Takes a note off the group's directory, whether there is one or not.
@@ -348,7 +346,7 @@ impl Group {
     pub fn remove_attribute(&self, name: &str) -> Result<()> {
         self.backend()?;
         attribute::remove(&self.node, self.attribute_name(name)?)?;
-        self.must_be_there()
+        attribute::must_be_there(&self.node)
     }
 
     /// A new descriptor (O_PATH, close-on-exec) for the group's directory in the
@@ -396,15 +394,6 @@ impl Group {
             found.extend(members(&child?)?);
         }
         Ok(found)
-    }
-
-    /// ENODEV if the group was removed: its directory, held open, still has its
-    /// attributes then, and takes new ones, but no files.
-    fn must_be_there(&self) -> Result<()> {
-        match self.node.dir.open_file("cgroup.procs", OFlags::PATH) {
-            Ok(_) => Ok(()),
-            Err(errno) => Err(self.node.failed(errno, "looking at the directory")),
-        }
     }
 
     fn attribute_name<'a>(&self, name: &'a str) -> Result<&'a str> {
@@ -496,7 +485,8 @@ pub(crate) fn same_directory(parent: &Node, group: &Node) -> Result<()> {
     let there = parent.dir.open_dir(group.path.name()).and_then(|dir| dir.identity());
     match (there, group.dir.identity()) {
         (Ok(there), Ok(here)) if there == here => Ok(()),
-        _ => Err(group.vanished()),
+        (Ok(_), Ok(_)) => Err(group.vanished()),
+        (Err(errno), _) | (_, Err(errno)) => Err(group.failed(errno, "looking at the directory")),
     }
 }
 

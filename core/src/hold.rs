@@ -160,7 +160,7 @@ pub(crate) fn is_held(backend: &dyn Backend, group: &Node) -> Result<bool> {
     let failed = |errno| group.failed(errno, "looking at the locks of the freeze file");
     match group.dir.open_file(backend.freeze_file(), OFlags::RDONLY) {
         Ok(file) => lock::is_locked(&file, INSIDE, Mode::Write).map_err(failed),
-        Err(Errno::NOENT) if !group.dir.is_removed() => Ok(false),
+        Err(Errno::NOENT) => attribute::must_be_there(group).map(|()| false),
         Err(Errno::ACCESS) => Ok(false),
         Err(errno) => Err(failed(errno)),
     }

@@ -147,6 +147,7 @@ impl Watch {
     fn begin(hierarchy: &Hierarchy, options: WatchOptions) -> Result<Watch> {
         let failed = |errno| Error::os(errno, format_args!("beginning to watch hierarchy {hierarchy}"));
         let backend = hierarchy.backend()?;
+        attribute::must_be_there(hierarchy.root_node())?;
         let boot_id = process::read("/proc/sys/kernel/random/boot_id").map_err(failed)?;
         // Listened to before the first listing: nobody falls between the two.
         let connector = || if options.listing { None } else { Connector::open(options.buffer).ok() };

@@ -531,3 +531,24 @@ fn a_removed_group_has_no_settings() {
         assert_eq!(root.write("release_agent", "/bin/true").unwrap_err().errno(), libc::ENODEV, "{backend}");
     });
 }
+
+/// R1.11, R1.13: an agent that others may have named does not run as us.
+#[test]
+fn no_agent_of_strangers_runs() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        own.0.root().write("release_agent", "/bin/true").unwrap();
+        let group = own.0.create("g").unwrap();
+        group.write("notify_on_release", "1").unwrap();
+        group.spawn(Spawn::new("true")).unwrap().wait(Duration::from_secs(10)).unwrap();
+        std::os::unix::fs::chown(own.0.directory(), Some(65534), None).unwrap();
+        let mut monitor = own.0.monitor().unwrap();
+        let failed = wait_for("the release to fail", || match monitor.next(Duration::from_millis(10)) {
+            Ok(Some(event)) if event.kind == EventKind::Notified => Some(Err("the agent has run")),
+            Ok(Some(event)) if event.kind == EventKind::ReleaseFailed => Some(Ok(())),
+            _ => None,
+        });
+        std::os::unix::fs::chown(own.0.directory(), Some(0), None).unwrap();
+        assert_eq!(failed.unwrap(), Ok(()), "{backend}");
+    });
+}

@@ -169,6 +169,10 @@ impl Backend for Embedded {
     }
 
     fn is_populated(&self, group: &Node) -> Result<bool> {
+        // Nobody is in it by descent from nobody: no need to look at the others.
+        if group.every_child()?.next().is_none() && records::members(group)?.is_empty() {
+            return Ok(false);
+        }
         let (mut roll, pages) = self.pages(group, Reach::Subtree)?;
         self.holds_any(&mut roll, &pages, Scan::without_lock(&self.root, &self.sessions))
     }
@@ -352,6 +356,9 @@ impl Embedded {
     /// The living processes of a group, looked for without the lock: there may
     /// be ten thousand.
     fn members(&self, group: &Node, reach: Reach) -> Result<Vec<Stat>> {
+        if matches!(reach, Reach::Group) && records::members(group)?.is_empty() {
+            return Ok(Vec::new());
+        }
         let (mut roll, pages) = self.pages(group, reach)?;
         let mut scan = Scan::without_lock(&self.root, &self.sessions);
         let mut found = Vec::new();
