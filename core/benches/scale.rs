@@ -108,17 +108,18 @@ fn measure(hierarchy: &Hierarchy) -> Result<bool> {
         );
         all.push(times);
     }
-    let mut is_fine = true;
-    for times in &all {
-        is_fine &= times.ratio() <= ALLOWED;
+    let (Some(few), Some(many)) = (all.first(), all.last()) else { return Ok(true) };
+    if kind == BackendKind::Embedded {
+        // Its group is a directory with two files, made under a lock: the bare mkdir
+        // is shown, and is no measure of it. Nor does that vary with their number.
+        let growth = many.create.as_secs_f64() / few.create.as_secs_f64();
+        println!("{:<10} one of 10,000 against one of 100: {growth:.2}", kind.name());
+        return Ok(growth <= GROWTH);
     }
-    if let (Some(few), Some(many)) = (all.first(), all.last()) {
-        // Against mkdir, which itself grows.
-        let growth = many.ratio() / few.ratio();
-        println!("{:<10} one of 10,000 against one of 100: {growth:.2} of what mkdir shows", kind.name());
-        is_fine &= growth <= GROWTH;
-    }
-    Ok(is_fine)
+    // Against mkdir, which itself grows.
+    let growth = many.ratio() / few.ratio();
+    println!("{:<10} one of 10,000 against one of 100: {growth:.2} of what mkdir shows", kind.name());
+    Ok(growth <= GROWTH && all.iter().all(|times| times.ratio() <= ALLOWED))
 }
 
 impl Times {

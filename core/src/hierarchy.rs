@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::attribute;
 use crate::backend::embedded::{Embedded, private};
 use crate::backend::{Backend, BackendKind, Node, cgroup1::Cgroup1, cgroup2::Cgroup2, tree};
-use crate::control_file::ControlFiles;
+use crate::bound::Bound;
 use crate::deadline::{Deadline, Wait};
 use crate::doctor;
 use crate::error::{Error, Result};
@@ -18,7 +18,6 @@ use crate::options::Options;
 use crate::path::GroupPath;
 use crate::place::{check_hierarchy_name, place};
 use crate::reference;
-use crate::subsystem::{self, Subsystem};
 use crate::sys::{Errno, dir::Dir, fork::Origin};
 use crate::system::System;
 
@@ -42,42 +41,6 @@ struct Inner {
     adopted: bool,
     system: Option<System>,
     origin: Origin,
-}
-
-/// The subsystems of a hierarchy.
-struct Bound {
-    /// All, as its record says.
-    names: Vec<String>,
-    /// Those of them that this process knows, in the same order.
-    known: Vec<Arc<dyn Subsystem>>,
-    files: ControlFiles,
-}
-
-impl Bound {
-    fn find(names: Vec<String>) -> Result<Bound> {
-        let mut known = Vec::with_capacity(names.len());
-        for name in &names {
-            match subsystem::find(name) {
-                Ok(found) => known.push(found),
-                // Another program's. Ours may look at the hierarchy all the same.
-                Err(error) if error.is(libc::ENOENT) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let files = ControlFiles::of(&known)?;
-        Ok(Bound { names, known, files })
-    }
-
-    fn controllers(&self) -> Vec<&str> {
-        let mut all: Vec<&str> = self.known.iter().flat_map(|subsystem| subsystem.controllers()).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
-    }
-
-    fn stranger(&self) -> Option<&String> {
-        self.names.iter().find(|name| self.known.iter().all(|known| known.name() != name.as_str()))
-    }
 }
 
 /// The subsystems of a hierarchy, on its root directory.
@@ -264,7 +227,7 @@ impl Hierarchy {
 
     /// The subsystems bound to it, sorted.
     pub fn subsystems(&self) -> &[String] {
-        &self.0.bound.names
+        self.0.bound.names()
     }
 
     /// Makes a group, and those above it that are missing.
@@ -364,46 +327,8 @@ impl Hierarchy {
         &self.0.root
     }
 
-    pub(crate) fn control_files(&self) -> &ControlFiles {
-        &self.0.bound.files
-    }
-
-    /// The subsystems that this process knows.
-    pub(crate) fn known_subsystems(&self) -> &[Arc<dyn Subsystem>] {
-        &self.0.bound.known
-    }
-
-    /// All subsystems, for what none of them must be passed over in.
-    ///
-    /// ENOENT: one is another program's.
-    pub(crate) fn every_subsystem(&self) -> Result<&[Arc<dyn Subsystem>]> {
-        match self.0.bound.stranger() {
-            None => Ok(&self.0.bound.known),
-            Some(stranger) => {
-                let why = format!(
-                    "hierarchy {self} is bound to {stranger}, which has a say in this and is not registered here"
-                );
-                Err(Error::new(libc::ENOENT, why))
-            }
-        }
-    }
-
-    /// EOPNOTSUPP unless the hierarchy is bound to the subsystem.
-    pub(crate) fn needs(&self, subsystem: &str) -> Result<()> {
-        if self.0.bound.names.iter().any(|name| name == subsystem) {
-            return Ok(());
-        }
-        Err(Error::new(libc::EOPNOTSUPP, format!("hierarchy {self} is not bound to {subsystem}")))
-    }
-
-    /// Calls a callback of every subsystem, and returns the first error.
-    pub(crate) fn tell_all(&self, what: &str, tell: impl Fn(&dyn Subsystem) -> Result<()>) -> Result<()> {
-        let mut first = Ok(());
-        for subsystem in self.known_subsystems() {
-            let told = subsystem::call(&**subsystem, what, || tell(&**subsystem));
-            first = first.and(told);
-        }
-        first
+    pub(crate) fn bound(&self) -> &Bound {
+        &self.0.bound
     }
 
     /// A deadline for one operation that begins now.
@@ -464,20 +389,6 @@ impl Hierarchy {
             }
         })?;
         Ok(hierarchy)
-    }
-
-    /// If one of them refuses, those who had agreed hear that it has ended.
-    fn tell_mounted(&self) -> Result<()> {
-        let subsystems = self.known_subsystems();
-        for (at, subsystem) in subsystems.iter().enumerate() {
-            if let Err(error) = subsystem::call(&**subsystem, "mount", || subsystem.mount(self)) {
-                for mounted in subsystems[..at].iter().rev() {
-                    let _ = subsystem::call(&**mounted, "unmount", || mounted.unmount(self));
-                }
-                return Err(error);
-            }
-        }
-        Ok(())
     }
 
     fn adopt_as(name: &OsStr, directory: &Path, options: &Options) -> Result<Hierarchy> {

@@ -112,6 +112,7 @@ mod attach;
 mod attribute;
 mod backend;
 mod blocker;
+mod bound;
 mod control_file;
 mod deadline;
 mod doctor;
