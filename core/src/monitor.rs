@@ -9,6 +9,7 @@ use rustix::event::{EventfdFlags, epoll};
 use rustix::process::{WaitId, WaitIdOptions};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
+use crate::attribute;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind};
@@ -204,11 +205,16 @@ impl Monitor {
     pub fn run(&mut self, mut stop: impl FnMut() -> bool) -> Result<()> {
         while !stop() {
             match self.next(Duration::from_millis(100)) {
-                Err(error) if error.is(libc::ENODEV) => return Ok(()),
+                // A subsystem's own ENODEV is none of this.
+                Err(error) if error.is(libc::ENODEV) && self.has_ended() => return Ok(()),
                 other => drop(other?),
             }
         }
         Ok(())
+    }
+
+    fn has_ended(&self) -> bool {
+        attribute::must_be_there(self.watch.hierarchy().root_node()).is_err_and(|error| error.is(libc::ENODEV))
     }
 
     /// The watch beneath.
