@@ -99,14 +99,17 @@ impl Group {
         }
         for (at, subsystem) in subsystems.iter().enumerate() {
             if let Err(error) = subsystem::call(&**subsystem, "create", || subsystem.create(&group)) {
+                if let Err(errno) = backend.remove(&self.node, &group.node)
+                    && errno != Errno::NOENT
+                {
+                    // Somebody was quick to come into it. Who has made something of
+                    // it hears of its end when it comes.
+                    return Err(error.context(format_args!("{group} stays: {errno}")));
+                }
                 for subsystem in subsystems[..at].iter().rev() {
                     let _ = subsystem::call(&**subsystem, "destroy", || subsystem.destroy(&group));
                 }
-                return match backend.remove(&self.node, &group.node) {
-                    Ok(()) | Err(Errno::NOENT) => Err(error),
-                    // Somebody was quick to come into it.
-                    Err(errno) => Err(error.context(format_args!("{group} stays: {errno}"))),
-                };
+                return Err(error);
             }
         }
         Ok(group)
