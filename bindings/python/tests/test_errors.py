@@ -1,5 +1,6 @@
 """The exceptions, forks, and what `doctor` says."""
 
+import asyncio
 import copy
 import errno
 import gc
@@ -8,6 +9,7 @@ import pickle
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,7 +123,15 @@ def test_the_version_is_the_packages() -> None:
 def test_the_readme_does_what_it_says(
     backend: Backend, unique_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    example, telling = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert 'cgf.Hierarchy("jobs")' in example
     example = example.replace('"jobs"', f'"{unique_name}", backend="{backend}"')
     exec(compile(example, str(README), "exec"), {})
+    names: dict[str, Any] = {"cgf": cgf}
+    exec(compile(telling, str(README), "exec"), names)
+    jobs = cgf.Hierarchy(unique_name, backend=backend)
+    jobs.create("told")
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(names["tell_for_a_second"](jobs))
+    jobs.open("told").remove()
+    jobs.unmount()
