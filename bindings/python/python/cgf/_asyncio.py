@@ -44,11 +44,13 @@ class Events(AsyncIterator["Event"]):
         fd = os.dup(self._watch.fileno())
         try:
             loop.add_reader(fd, ready.set)
+            # Not asyncio.wait_for, which in CPython 3.11 swallows a cancellation that
+            # comes together with the end of its own time.
+            later = loop.call_later(0.1, ready.set)
             try:
-                await asyncio.wait_for(ready.wait(), timeout=0.1)
-            except asyncio.TimeoutError:
-                pass
+                await ready.wait()
             finally:
+                later.cancel()
                 loop.remove_reader(fd)
         finally:
             os.close(fd)
