@@ -11,11 +11,14 @@
 //!
 //! After a refusal, `cancel_attach` goes to those who had agreed, last first.
 
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 
+use crate::backend::guard::{self, Passage};
 use crate::backend::stage::Whom;
 use crate::backend::{self, Admission, BackendKind};
+use crate::deadline::Wait;
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::path::GroupPath;
@@ -173,8 +176,9 @@ impl Group {
     ///
     /// * ESRCH: no such process, or it ended meanwhile, or the number is a
     ///   thread's.
-    /// * EBUSY: the group is FROZEN (R2.4); or, on cgroup v2, hands controllers
-    ///   down to its children and so cannot hold processes.
+    /// * EBUSY: the group is FROZEN (R2.4); a checkpoint holds it, or the group that
+    ///   the process is in, or one above either (R4.1); or, on cgroup v2, it hands
+    ///   controllers down to its children and so cannot hold processes.
     /// * EACCES: the process belongs to another user (R1.13), or the caller may
     ///   not write to the group.
     /// * EINVAL: a negative number, or a kernel thread.
@@ -229,6 +233,7 @@ impl Group {
         if agreed.is_followed() || backend.is_spanning() {
             self.come(Whom::Task(tid), &agreed, pid)?;
         } else {
+            let _passages = self.leave_for_it(Whom::Task(tid))?;
             release::using(self, || backend.admit_task(self.node(), tid))?;
         }
         // A number read and then used: the thread may have ended in between,
@@ -259,6 +264,7 @@ impl Group {
         if agreed.is_followed() || backend.is_spanning() {
             self.come(Whom::Process(process), &agreed, pid)?;
         } else {
+            let _passages = self.leave_for_it(Whom::Process(process))?;
             release::using(self, || backend.admit(self.node(), process, Admission::Attached))?;
         }
         self.prove(process)?;
@@ -308,8 +314,12 @@ impl Group {
         // may have to go back there.
         let home = agreed.attach.from().and_then(|path| Group::open(self.hierarchy(), path).ok());
         let kept = home.as_ref().map(release::begin_use).transpose()?;
+        let passages = self.leave_for_it(whom)?;
         let deadline = self.hierarchy().deadline();
         let (mut staged, entered) = release::using(self, || backend.stage(self.node(), whom, deadline))?;
+        // A checkpoint that begins where it comes from, or goes to, sees from now on
+        // that somebody may have to go back there, or is on the way in.
+        drop(passages);
         // A callback may have taken its time: that is not counted.
         match agreed.tell(pid).and_then(|()| staged.settle(self.hierarchy().deadline())) {
             Ok(()) => Ok(()),
@@ -322,6 +332,11 @@ impl Group {
                 }
             }
         }
+    }
+
+    /// Leave to take somebody away from where it is.
+    fn leave_for_it(&self, whom: Whom<'_>) -> Result<Vec<Passage<File>>> {
+        guard::leave(self.backend()?, whom, &mut Wait::until(self.hierarchy().deadline()))
     }
 
     /// Reads the membership back (R2.5), and notices a recycled number (R2.3).

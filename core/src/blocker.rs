@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-/// A task that kept a group from being frozen, emptied or removed (R3.7).
+use crate::process::{self, Stat};
+
+/// A task that an error is about: that kept a group from being frozen, emptied or
+/// removed (R3.7), that is outside of a group that is to be checkpointed (R4.2), or
+/// that was not still during a checkpoint (R4.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Blocker {
@@ -18,11 +22,11 @@ pub struct Blocker {
     /// The kernel function that the task waits in, `request_wait_answer`;
     /// empty where it runs, or where we may not read it.
     pub waits_in: String,
-    /// Why it counts as a blocker.
+    /// What is said of it, and how we know.
     pub evidence: Evidence,
 }
 
-/// What makes us say that a task blocks.
+/// What makes us say that a task blocks, or did what it should not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Evidence {
@@ -31,6 +35,32 @@ pub enum Evidence {
     /// The task's own state shows that it is not stopped (embedded), or is all
     /// that could be read in the time or with the rights at hand.
     State,
+    /// It is not in the group, nor below.
+    Outside,
+    /// Its run counter moved: it was given a CPU.
+    Ran,
+    /// It could run, for the group was thawed, or somebody came into it who ran.
+    Thawed,
+    /// It has left the group, or ended.
+    Left,
+    /// It has come into the group.
+    Came,
+}
+
+impl Blocker {
+    /// A thread as `/proc` shows it now; of one that has ended, its number.
+    pub(crate) fn of(tid: i32, evidence: Evidence) -> Blocker {
+        let pid = process::process_of(tid).unwrap_or(tid);
+        let stat = Stat::of_task(pid, tid).ok();
+        Blocker {
+            pid,
+            tid,
+            state: stat.as_ref().map_or('?', |stat| char::from(stat.state)),
+            command: stat.map(|stat| stat.command).unwrap_or_default(),
+            waits_in: process::waits_in(pid, tid),
+            evidence,
+        }
+    }
 }
 
 impl fmt::Display for Evidence {
@@ -38,6 +68,11 @@ impl fmt::Display for Evidence {
         f.write_str(match self {
             Evidence::Proved => "proved by the kernel in a probe group",
             Evidence::State => "by its state",
+            Evidence::Outside => "is outside of the group",
+            Evidence::Ran => "was given a CPU",
+            Evidence::Thawed => "could run when the group was thawed",
+            Evidence::Left => "left the group, or ended",
+            Evidence::Came => "came into the group",
         })
     }
 }

@@ -7,7 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
+
 use crate::attribute;
+use crate::backend::guard::{self, Ending};
 use crate::backend::{Backend, Node, passing};
 use crate::deadline::Wait;
 use crate::error::{Error, Result};
@@ -178,8 +181,8 @@ impl Group {
     /// # Errors
     ///
     /// * EBUSY: it has processes or groups and the options do not allow for
-    ///   them, or somebody holds a [`reference`](Group::reference) (nothing was
-    ///   done); or it could not be emptied in time
+    ///   them, somebody holds a [`reference`](Group::reference), or a checkpoint
+    ///   holds it, one above or one below (R4.1; nothing was done); or it could not be emptied in time
     ///   ([`Error::blockers`] names who is left). The root group always.
     /// * ENODEV: it was removed before. EACCES: not permitted. ECHILD: in a
     ///   forked child.
@@ -190,6 +193,7 @@ impl Group {
         }
         let parent = self.parent()?;
         same_directory(&parent.node, &self.node)?;
+        let _ending = Ending::of(backend, &self.node)?;
         passing::sweep(backend, &self.node);
         if !options.recursive
             && let Some(child) = self.node.children()?.next().transpose()?
@@ -216,7 +220,7 @@ impl Group {
     /// # Errors
     ///
     /// EEXIST: the name is taken. EOPNOTSUPP: cgroup v2, whose groups cannot be
-    /// renamed. EBUSY: the root group. EINVAL, ENAMETOOLONG: no name for a
+    /// renamed. EBUSY: the root group; a checkpoint holds it or one above. EINVAL, ENAMETOOLONG: no name for a
     /// group. ENODEV, EACCES, ECHILD as always.
     pub fn rename(&self, name: impl AsRef<OsStr>) -> Result<Group> {
         let backend = self.backend()?;
@@ -227,6 +231,9 @@ impl Group {
         };
         let parent = self.parent()?;
         same_directory(&parent.node, &self.node)?;
+        let file = self.node.dir.open_file(backend.freeze_file(), OFlags::RDONLY);
+        let file = file.map_err(|errno| self.node.failed(errno, "opening the freeze file"))?;
+        let _passage = guard::enter(backend, &self.node, file, &mut Wait::until(self.hierarchy.deadline()))?;
         match backend.rename(&parent.node, &self.node, name) {
             Ok(()) => Group::open(&self.hierarchy, &above.child(name)),
             Err(Errno::EXIST | Errno::NOTEMPTY) => {

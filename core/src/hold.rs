@@ -24,6 +24,8 @@ const INSIDE: u64 = DOOR + 1;
 const BEFORE: &str = "held";
 const FROZEN: &str = "FROZEN";
 const THAWED: &str = "THAWED";
+/// Nobody holds it any more, and it was THAWED: a checkpoint that goes on does.
+const OWED: &str = "OWED";
 
 /// A share in keeping a group frozen.
 ///
@@ -141,10 +143,18 @@ impl Hold {
         }
         // The thaw comes before the note goes: should we be killed in between,
         // the next holder still knows.
-        if attribute::get(group.node(), BEFORE)?.as_deref() != Some(FROZEN) {
-            group.thaw()?;
+        if attribute::get(group.node(), BEFORE)?.as_deref() == Some(FROZEN) {
+            return forget(group.node());
         }
-        forget(group.node())
+        match group.thaw() {
+            // A checkpoint holds it, and thaws it when it ends. If it has ended
+            // before it could read that, nothing stands in our way.
+            Err(error) if error.is(libc::EBUSY) => {
+                attribute::set(group.node(), BEFORE, OWED)?;
+                group.thaw().or_else(|error| if error.is(libc::EBUSY) { Ok(()) } else { Err(error) })
+            }
+            other => other,
+        }
     }
 }
 
@@ -152,6 +162,12 @@ impl Hold {
 /// killed holders left is over then.
 pub(crate) fn forget(group: &Node) -> Result<()> {
     attribute::remove(group, BEFORE)
+}
+
+/// A checkpoint has ended: thaws the group if its last holder left meanwhile.
+pub(crate) fn settle(group: &Group) -> Result<()> {
+    let is_owed = attribute::get(group.node(), BEFORE)?.as_deref() == Some(OWED);
+    if is_owed && !is_held(group.backend()?, group.node())? { group.thaw() } else { Ok(()) }
 }
 
 /// Whether somebody holds the group frozen now. A kernel root has no freeze file,

@@ -202,6 +202,33 @@ pub(crate) fn users(pid: i32) -> sys::Result<[u32; 3]> {
     }
 }
 
+/// Whether a process has locked something of a file, as far as we may see.
+pub(crate) fn has_locked(pid: i32, file: impl AsFd) -> bool {
+    let Ok(ours) = rustix::fs::fstat(file) else { return false };
+    // By the descriptor's own file: the lock's line in fdinfo has the number of a
+    // device that stat(2) shows otherwise on some file systems (btrfs).
+    let is_it = |descriptor: &str| {
+        let theirs = rustix::fs::stat(format!("/proc/{pid}/fd/{descriptor}"));
+        theirs.is_ok_and(|theirs| (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino))
+            && read(&format!("/proc/{pid}/fdinfo/{descriptor}"))
+                .is_ok_and(|info| info.split(|&byte| byte == b'\n').any(|line| line.starts_with(b"lock:")))
+    };
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    descriptors.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_it))
+}
+
+/// How often a thread has been given a CPU: the third field of its `schedstat`.
+/// ESRCH: it has ended.
+pub(crate) fn runs(tid: i32) -> sys::Result<u64> {
+    use rustix::fs::{Mode, OFlags};
+    let gone = |errno| if errno == Errno::NOENT { Errno::SRCH } else { errno };
+    let path = format!("/proc/{tid}/schedstat");
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(gone)?;
+    let mut line = [0; 128];
+    let length = rustix::io::read(&file, &mut line)?;
+    line[..length].split(u8::is_ascii_whitespace).nth(2).and_then(number).ok_or(Errno::IO)
+}
+
 /// Numbers separated by white space, as control files list tasks.
 pub(crate) fn numbers(text: &[u8]) -> Vec<i32> {
     text.split(u8::is_ascii_whitespace).filter_map(number).collect()

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-use crate::backend::{Backend, Node};
+use crate::backend::{Backend, Node, guard};
 use crate::deadline::Wait;
 use crate::error::{Error, Result};
 use crate::group::Group;
@@ -83,7 +83,8 @@ impl Drop for Reference {
 
 /// Does the removal of a group while nobody can take a reference on it.
 ///
-/// EBUSY: somebody has one. ENODEV: it was removed already.
+/// EBUSY: somebody has one, or a checkpoint holds the group. ENODEV: it was removed
+/// already.
 pub(crate) fn excluding<T>(
     backend: &dyn Backend,
     group: &Node,
@@ -108,6 +109,7 @@ pub(crate) fn excluding<T>(
         }
     }
     refuse_if_locked(group, &file)?;
+    guard::refuse_if_leased(group, &file)?;
     Ok(remove())
 }
 
@@ -129,7 +131,7 @@ fn refuse_if_locked(group: &Node, file: &File) -> Result<()> {
     // void, are a thousand forked children of holders that were killed.
     for _ in 0..1000 {
         let Some(range) = unseen.pop() else { return Ok(()) };
-        let Some(byte) = lock::any_locked(file, range.clone()).map_err(failed)? else { continue };
+        let Some(byte) = lock::any_locked(file, range.clone(), Mode::Write).map_err(failed)? else { continue };
         let holder = Holder::from(byte);
         if holder.namespace != namespace || holder.is_alive().map_err(|errno| holder.unseen(group, errno))? {
             let who =
@@ -192,7 +194,7 @@ fn pid_namespace() -> sys::Result<u64> {
 
 /// Whether the group went before our lock came. The kernel's files answer no
 /// read then (ENODEV); ours have no name any more.
-fn is_removed(group: &Node, file: &File) -> Result<bool> {
+pub(crate) fn is_removed(group: &Node, file: &File) -> Result<bool> {
     let mut buffer = [0; 256];
     match dir::read_short(file, &mut buffer) {
         Err(Errno::NODEV) => Ok(true),

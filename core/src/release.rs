@@ -19,6 +19,7 @@ use std::time::Duration;
 use rustix::fs::{Mode as Access, OFlags};
 
 use crate::attribute;
+use crate::backend::guard::{self, Passage};
 use crate::backend::{Backend, Node};
 use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
@@ -107,10 +108,10 @@ pub(crate) fn inherit(parent: &Node, attributes: &[String], created: &Node) -> R
     if has(RELEASED) { attribute::remove(parent, RELEASED) } else { Ok(()) }
 }
 
-/// Lets somebody enter a group by `enter`.
+/// Lets somebody enter a group by `enter`. EBUSY: a checkpoint holds it, or one above.
 pub(crate) fn using<T>(group: &Group, enter: impl FnOnce() -> Result<T>) -> Result<(T, Entered)> {
     let entering = begin_use(group)?;
-    match enter() {
+    match entering.passage().and_then(|_passage| enter()) {
         Ok(entered) => Ok((entered, Entered { group: group.clone(), was_released: entering.was_released })),
         Err(error) => {
             entering.undo()?;
@@ -185,6 +186,13 @@ impl Entered {
 }
 
 impl Use {
+    /// Leave to enter, for as long as that takes.
+    fn passage(&self) -> Result<Option<Passage<&File>>> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let mut wait = Wait::until(self.group.hierarchy().deadline());
+        guard::enter(self.group.backend()?, self.group.node(), file, &mut wait).map(Some)
+    }
+
     /// Nobody came after all: the group is as before.
     pub(crate) fn undo(self) -> Result<()> {
         let node = self.group.node();

@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use super::mirrors::Mirrors;
 use super::stage::{KernelStage, Stage, Whom};
 use super::tree::{self, Tree, Version};
-use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome, probe};
+use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome, guard, probe};
 use crate::blocker::Blocker;
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
@@ -45,6 +45,18 @@ impl Backend for Cgroup1 {
 
     fn is_kernel_root(&self, group: &Node) -> bool {
         self.tree.is_kernel_root(group, self.freeze_file())
+    }
+
+    fn whole_path(&self, path: &GroupPath) -> Result<GroupPath> {
+        Ok(self.tree.below_mount(path))
+    }
+
+    fn each_above(&self, whole: &GroupPath, visit: &mut dyn FnMut(&Node, &File) -> Result<()>) -> Result<()> {
+        self.tree.each_above(whole, self.freeze_file(), visit)
+    }
+
+    fn homes(&self, whom: Whom<'_>) -> Result<Vec<Node>> {
+        self.tree.homes(whom)
     }
 
     fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<Dir> {
@@ -171,9 +183,15 @@ impl Backend for Cgroup1 {
         // THAWED says that nobody has asked, here or above.
         let was_thawed = read_state(&state).map_err(failed)? == State::Thawed;
         let was_asked = !was_thawed && self.is_asked(group)?;
+        let passage = match held_caller {
+            // It would stop in the gate.
+            true => guard::look(self, group, &state).map(|()| None)?,
+            false => Some(guard::enter(self, group, &state, wait)?),
+        };
         if !was_asked {
             write_once(&state, b"FROZEN").map_err(failed)?;
         }
+        drop(passage);
         let outcome = self.wait_until_frozen(group, &state, was_thawed, wait);
         if outcome.is_err() && !was_asked {
             // Nothing is half-done after an error.
@@ -188,6 +206,7 @@ impl Backend for Cgroup1 {
         // lost. It ends soon, or dies and its lock with it. Where that cannot be
         // asked, for want of descriptors, the thaw is not refused for it.
         while matches!(self.is_being_killed(group, &state), Ok(true)) && wait.pause(Duration::from_millis(1)).is_ok() {}
+        let _passage = guard::enter(self, group, &state, wait)?;
         // The kernel lets every task go before the write returns.
         write_once(&state, b"THAWED").map_err(|errno| group.failed(errno, "thawing"))?;
         Ok(Outcome::Done)

@@ -13,7 +13,7 @@ use super::mirrors::Mirrors;
 use super::stage::{KernelStage, Stage, Whom};
 use super::suspects::suspects;
 use super::tree::{self, Tree, Version};
-use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome, probe};
+use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome, guard, probe};
 use crate::blocker::Blocker;
 use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
@@ -74,6 +74,18 @@ impl Backend for Cgroup2 {
 
     fn is_kernel_root(&self, group: &Node) -> bool {
         self.tree.is_kernel_root(group, self.freeze_file())
+    }
+
+    fn whole_path(&self, path: &GroupPath) -> Result<GroupPath> {
+        Ok(self.tree.below_mount(path))
+    }
+
+    fn each_above(&self, whole: &GroupPath, visit: &mut dyn FnMut(&Node, &File) -> Result<()>) -> Result<()> {
+        self.tree.each_above(whole, self.freeze_file(), visit)
+    }
+
+    fn homes(&self, whom: Whom<'_>) -> Result<Vec<Node>> {
+        self.tree.homes(whom)
     }
 
     fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<Dir> {
@@ -254,9 +266,15 @@ impl Backend for Cgroup2 {
         let held_caller = super::will_stop_caller(self, group, with_caller)?;
         let freeze = self.open_freeze_file(group)?;
         let was_asked = asked(&freeze).map_err(failed)?;
+        let passage = match held_caller {
+            // It would stop in the gate.
+            true => guard::look(self, group, &freeze).map(|()| None)?,
+            false => Some(guard::enter(self, group, &freeze, wait)?),
+        };
         if !was_asked {
             write_once(&freeze, b"1").map_err(failed)?;
         }
+        drop(passage);
         // Opened while the tasks already stop.
         let outcome = self.events(group).and_then(|events| self.wait_until_frozen(group, &freeze, &events, wait));
         if outcome.is_err() && !was_asked {
@@ -269,7 +287,9 @@ impl Backend for Cgroup2 {
     fn thaw(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
         let failed = |errno| group.failed(errno, "thawing");
         let freeze = self.open_freeze_file(group)?;
+        let passage = guard::enter(self, group, &freeze, wait)?;
         write_once(&freeze, b"0").map_err(failed)?;
+        drop(passage);
         let events = self.events(group)?;
         let mut patience = Patience::new();
         loop {
@@ -285,6 +305,10 @@ impl Backend for Cgroup2 {
                 return Ok(Outcome::Ended(ended));
             }
         }
+    }
+
+    fn thaw_notice(&self, group: &Node) -> Result<Option<File>> {
+        self.events(group).map(Some)
     }
 
     fn blockers(&self, group: &Node, effort: Effort) -> Result<Vec<Blocker>> {

@@ -15,22 +15,26 @@
 //! asked to freeze stops whoever has come to it meanwhile.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 
 use super::stage::{Stage, Whom};
 use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome};
 use crate::blocker::{Blocker, Evidence};
 use crate::deadline::{Deadline, Ended, Wait};
+use crate::era::Era;
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process::{self, Process, Stat};
 use crate::state::State;
 use crate::sys::{self, Errno, dir::Dir};
 
-use lock::{Era, Held};
+use lock::Held;
 use members::{Scan, Sessions};
 use records::{Record, Roll, key_of};
 use request::Request;
@@ -109,6 +113,46 @@ impl Backend for Embedded {
 
     fn is_kernel_root(&self, _: &Node) -> bool {
         false
+    }
+
+    fn whole_path(&self, path: &GroupPath) -> Result<GroupPath> {
+        if self.is_topmost {
+            return Ok(path.clone());
+        }
+        let location = |node: &Node| {
+            let location = node.dir.location();
+            location.map(|path| GroupPath::from_kernel(path.as_os_str().as_bytes()))
+        };
+        let failed = |errno| Error::os(errno, "looking for the hierarchy's place in the one around it");
+        let (top, own) = (location(&self.root).map_err(failed)?, location(&self.own).map_err(failed)?);
+        let base = own.below(&top).ok_or_else(|| failed(Errno::XDEV))?;
+        Ok(path.components().fold(base, |here, name| here.child(name)))
+    }
+
+    fn each_above(&self, whole: &GroupPath, visit: &mut dyn FnMut(&Node, &File) -> Result<()>) -> Result<()> {
+        for path in whole.ancestors() {
+            let dir = self.root.dir.open_dir(if path.is_root() { Path::new(".") } else { path.as_path() });
+            match dir.and_then(|dir| file::open(&dir, file::REQUEST, OFlags::RDONLY).map(|file| (dir, file))) {
+                Ok((dir, file)) => visit(&Node { dir, path }, &file)?,
+                Err(Errno::NOENT | Errno::ACCESS) => {}
+                Err(errno) => return Err(Error::os(errno, format_args!("opening freezer.state of group {path}"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn homes(&self, whom: Whom<'_>) -> Result<Vec<Node>> {
+        let pid = match whom {
+            Whom::Process(process) => process.pid(),
+            Whom::Task(_) => return Err(whole_processes()),
+        };
+        let roll = Roll::read(&self.root)?;
+        match members::locate(&roll, pid) {
+            Ok(Some(page)) => Ok(vec![Node { dir: roll.dir(&self.root, page)?, path: roll.pages[page].path.clone() }]),
+            Ok(None) => Ok(Vec::new()),
+            Err(Errno::SRCH) => Err(process::no_such_process(pid)),
+            Err(errno) => Err(Error::os(errno, format_args!("looking for the group of process {pid}"))),
+        }
     }
 
     fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<Dir> {

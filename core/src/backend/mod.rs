@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
 
@@ -18,6 +19,7 @@ use stage::{Stage, Whom};
 pub(crate) mod cgroup1;
 pub(crate) mod cgroup2;
 pub(crate) mod embedded;
+pub(crate) mod guard;
 mod mirrors;
 pub(crate) mod passing;
 mod probe;
@@ -193,6 +195,18 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// that runs, and which the kernel neither freezes nor kills.
     fn is_kernel_root(&self, group: &Node) -> bool;
 
+    /// Where a group of the hierarchy lies in the whole tree that this backend
+    /// sees, beyond the hierarchy's root.
+    fn whole_path(&self, path: &GroupPath) -> Result<GroupPath>;
+
+    /// Every group above one in the whole tree, and its freeze file, open for
+    /// reading; nearest first. Left out are those whose file we may not open.
+    fn each_above(&self, whole: &GroupPath, visit: &mut dyn FnMut(&Node, &File) -> Result<()>) -> Result<()>;
+
+    /// The groups that somebody is in, by their paths in the whole tree: one, or
+    /// several if threads were moved singly. None: outside of that tree. ESRCH.
+    fn homes(&self, whom: Whom<'_>) -> Result<Vec<Node>>;
+
     /// Makes a group, and opens its directory. EEXIST.
     fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<Dir>;
 
@@ -287,6 +301,12 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
 
     /// Takes the request back, and waits until no task is held by it.
     fn thaw(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome>;
+
+    /// A file that polls as changed (POLLPRI) from when a frozen group is thawed, or
+    /// somebody comes into it who runs; where the kernel tells.
+    fn thaw_notice(&self, _group: &Node) -> Result<Option<File>> {
+        Ok(None)
+    }
 
     /// The tasks that keep a freezing group from being frozen.
     fn blockers(&self, group: &Node, effort: Effort) -> Result<Vec<Blocker>>;

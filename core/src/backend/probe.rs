@@ -9,9 +9,11 @@
 
 use std::time::Duration;
 
+use rustix::fs::OFlags;
+
 use super::passing::{self, Passing};
 use super::suspects::suspects;
-use super::{Backend, Effort, Node};
+use super::{Backend, Effort, Node, guard};
 use crate::blocker::{Blocker, Evidence};
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -99,7 +101,13 @@ struct Probe<'a> {
 
 impl<'a> Probe<'a> {
     fn create(backend: &'a dyn Backend, node: &'a Node, kind: &'a Kind) -> sys::Result<Probe<'a>> {
-        Ok(Probe { backend, node, kind, group: Passing::create(&node.dir, backend.freeze_file(), "probe")? })
+        let group = Passing::create(&node.dir, backend.freeze_file(), "probe")?;
+        // It may have been frozen after all, and a checkpoint have begun that did not
+        // see the probe yet: one that begins from now on does.
+        match node.dir.open_file(backend.freeze_file(), OFlags::RDONLY) {
+            Ok(file) if guard::look(backend, node, &file).is_err() => Err(Errno::BUSY),
+            _ => Ok(Probe { backend, node, kind, group }),
+        }
     }
 
     /// `None`: the kernel could not be asked.

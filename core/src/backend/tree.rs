@@ -4,11 +4,13 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
 
 use super::Node;
 use super::mirrors::Mirrors;
+use super::stage::Whom;
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process::{self, no_such_process};
@@ -107,6 +109,7 @@ pub(crate) struct Tree {
     /// `/proc/TID/cgroup` of the thread that opened the hierarchy, held open:
     /// looking it up costs more than reading it, before every freeze.
     opener: Option<(rustix::process::Pid, File)>,
+    roots: OnceLock<Vec<(Node, File)>>,
 }
 
 /// Where a process or a thread was before it was moved, below the mount.
@@ -141,7 +144,7 @@ impl Tree {
             Version::Two => None,
             Version::One(_) => File::open(CALLER).ok().map(|file| (rustix::thread::gettid(), file)),
         };
-        Ok(Tree { mount, top, base, opener })
+        Ok(Tree { mount, top, base, opener, roots: OnceLock::new() })
     }
 
     /// Whether a group is the root of all: at the top, and without the file that
@@ -187,14 +190,88 @@ impl Tree {
         (&self.top, self.below_mount(path).ancestors().collect())
     }
 
+    /// Every group above one, whose path is below the mount, with its freeze file.
+    pub(crate) fn each_above(
+        &self,
+        whole: &GroupPath,
+        freeze_file: &str,
+        visit: &mut dyn FnMut(&Node, &File) -> Result<()>,
+    ) -> Result<()> {
+        for path in whole.ancestors() {
+            if self.base.is_within(&path) {
+                // The same for every group of the hierarchy.
+                let roots = self.roots(freeze_file)?;
+                let above = roots.iter().filter(|(node, _)| node.path != *whole && whole.is_within(&node.path));
+                return above.into_iter().try_for_each(|(node, file)| visit(node, file));
+            }
+            if let Some((node, file)) = self.open_to_look(path, freeze_file)? {
+                visit(&node, &file)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The hierarchy's root and those above it, nearest first, open for as long as
+    /// the hierarchy is: opening them costs more than looking at their locks.
+    fn roots(&self, freeze_file: &str) -> Result<&[(Node, File)]> {
+        if self.roots.get().is_none() {
+            let paths = std::iter::once(self.base.clone()).chain(self.base.ancestors());
+            let opened: Result<Vec<_>> = paths.map(|path| self.open_to_look(path, freeze_file)).collect();
+            let _ = self.roots.set(opened?.into_iter().flatten().collect());
+        }
+        Ok(self.roots.get().map_or(&[], Vec::as_slice))
+    }
+
+    /// `None`: it has gone, is the kernel's own root, or is not ours to look at.
+    fn open_to_look(&self, path: GroupPath, freeze_file: &str) -> Result<Option<(Node, File)>> {
+        let opened =
+            self.open(&path).and_then(|dir| dir.open_file(freeze_file, OFlags::RDONLY).map(|file| (dir, file)));
+        match opened {
+            Ok((dir, file)) => Ok(Some((Node { dir, path }, file))),
+            Err(Errno::NOENT | Errno::NODEV | Errno::ACCESS | Errno::PERM) => Ok(None),
+            Err(errno) => Err(Error::os(errno, format_args!("opening {freeze_file} of group {path}"))),
+        }
+    }
+
+    fn open(&self, path: &GroupPath) -> sys::Result<Dir> {
+        self.top.open_dir(if path.is_root() { Path::new(".") } else { path.as_path() })
+    }
+
+    /// The groups that somebody is in, by their paths below the mount.
+    pub(crate) fn homes(&self, whom: Whom<'_>) -> Result<Vec<Node>> {
+        let home = match whom {
+            Whom::Process(process) => self.home_of(process.pid()),
+            Whom::Task(tid) => self.home_of_task(tid),
+        };
+        let home = match home {
+            Ok(home) => home,
+            // Outside of what is mounted: nobody here could have a say in it.
+            Err(Errno::XDEV) => return Ok(Vec::new()),
+            Err(Errno::SRCH) => return Err(no_such_process(whom.id())),
+            Err(errno) => return Err(Error::os(errno, format_args!("looking where {} is", whom.id()))),
+        };
+        let mut paths: Vec<GroupPath> =
+            std::iter::once(home.path).chain(home.strayed.into_iter().map(|(_, path)| path)).collect();
+        paths.sort();
+        paths.dedup();
+        let mut nodes = Vec::new();
+        for path in paths {
+            match self.open(&path) {
+                Ok(dir) => nodes.push(Node { dir, path }),
+                Err(Errno::NOENT | Errno::NODEV | Errno::ACCESS | Errno::PERM) => {}
+                Err(errno) => return Err(Error::os(errno, format_args!("opening group {path}"))),
+            }
+        }
+        Ok(nodes)
+    }
+
     /// Moves a process to the group of its parent, where it was born.
     pub(crate) fn return_to_parent(&self, pid: i32) -> Result<()> {
         let failed = |errno: Errno| Error::os(errno, format_args!("putting process {pid} back where it was"));
         let parent = process::Stat::of(pid).map_err(failed)?.parent;
         let path = self.mount.group_of(&format!("/proc/{parent}/cgroup")).map_err(failed)?;
         let path = path.ok_or_else(|| failed(Errno::XDEV))?;
-        let home = if path.is_root() { self.top.open_dir(".") } else { self.top.open_dir(path.as_path()) };
-        home.and_then(|dir| dir.write("cgroup.procs", pid.to_string().as_bytes())).map_err(failed)
+        self.open(&path).and_then(|dir| dir.write("cgroup.procs", pid.to_string().as_bytes())).map_err(failed)
     }
 
     /// Where a process is now, so that it can be sent back there.
@@ -233,8 +310,7 @@ impl Tree {
 
     /// EACCES: it could not be put back there, for want of the right to.
     pub(crate) fn can_send_home(&self, home: &Home, file: &str) -> sys::Result<()> {
-        let path = if home.path.is_root() { Path::new(".") } else { home.path.as_path() };
-        match self.top.open_dir(path).and_then(|dir| dir.open_file(file, OFlags::WRONLY)) {
+        match self.open(&home.path).and_then(|dir| dir.open_file(file, OFlags::WRONLY)) {
             // Removed since: then it goes above it.
             Ok(_) | Err(Errno::NOENT | Errno::NODEV) => Ok(()),
             Err(errno) => Err(errno),
@@ -267,8 +343,7 @@ impl Tree {
     }
 
     fn put(&self, path: &GroupPath, file: &str, id: i32) -> sys::Result<()> {
-        let dir = if path.is_root() { self.top.open_dir(".") } else { self.top.open_dir(path.as_path()) };
-        dir?.write(file, id.to_string().as_bytes())
+        self.open(path)?.write(file, id.to_string().as_bytes())
     }
 
     /// A group of the hierarchy as a path below the mount.
@@ -292,8 +367,7 @@ impl Tree {
     /// Looks through the members of every group of the hierarchy: slow, and the
     /// only way where `/proc/PID/cgroup` speaks of another root than the mount.
     fn search(&self, file: &str, id: i32) -> Result<Option<GroupPath>> {
-        let dir = if self.base.is_root() { self.top.open_dir(".") } else { self.top.open_dir(self.base.as_path()) };
-        let dir = dir.map_err(|errno| Error::os(errno, "opening the hierarchy's root directory"))?;
+        let dir = self.open(&self.base).map_err(|errno| Error::os(errno, "opening the hierarchy's root directory"))?;
         let mut found = None;
         Node { dir, path: GroupPath::root() }.walk(&mut |node| {
             let members = node.dir.read(file).map_err(|errno| node.failed(errno, "reading the members"))?;

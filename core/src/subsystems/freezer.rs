@@ -7,13 +7,16 @@
 //!        └──────── thaw ──────────┴───────────── thaw ─────────────┘
 //! ```
 //!
+//! A checkpoint that begins on a FROZEN group makes it CHECKPOINTING until it ends
+//! ([`checkpoint`](crate::checkpoint)).
+//!
 //! A group is FREEZING for as long as one of its tasks, or of a group below,
 //! does not stop; it becomes FROZEN without further ado when the last one has.
 
 use std::time::Duration;
 
 use crate::attach::Attach;
-use crate::backend::{Effort, Outcome, passing};
+use crate::backend::{Effort, Outcome, guard, passing};
 use crate::blocker;
 use crate::control_file::{ControlFile, flag};
 use crate::deadline::{Deadline, Ended, Meanwhile, Wait};
@@ -140,6 +143,7 @@ impl Group {
     /// * EBUSY: not all had stopped by the deadline. The error names them
     ///   ([`Error::blockers`]), which may take 100 ms more. The group stays
     ///   FREEZING until it is thawed, frozen again, or the blockers go.
+    /// * EBUSY: a checkpoint holds it, or a group above (R4.1); nothing was done.
     /// * ECANCELED: somebody thawed it meanwhile.
     /// * EDEADLK: the caller is in the group (R3.5); nothing was frozen.
     /// * EINVAL: it is the kernel's own root group.
@@ -194,7 +198,8 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// ETIMEDOUT: the kernel did not let go within the hierarchy's deadline.
+    /// EBUSY: a checkpoint holds it, or a group above (R4.1). ETIMEDOUT: the kernel did
+    /// not let go within the hierarchy's deadline.
     /// EINVAL: the kernel's own root. EOPNOTSUPP: the hierarchy is not bound to
     /// the freezer. ENODEV: the group was removed. EACCES: not permitted. ECHILD:
     /// in a forked child.
@@ -203,7 +208,7 @@ impl Group {
         self.hierarchy().needs("freezer")?;
         let deadline = self.hierarchy().deadline();
         // A mover that was killed may have left somebody frozen in a group of its
-        // own in here.
+        // own in here. None has in a group that a checkpoint holds.
         passing::sweep(backend, self.node());
         let outcome = backend.thaw(self.node(), &mut Wait::until(deadline))?;
         frozen_time::end(backend, self.node())?;
@@ -223,7 +228,11 @@ impl Group {
     ///
     /// ENODEV: the group was removed. ECHILD: in a forked child.
     pub fn state(&self) -> Result<State> {
-        self.backend()?.state(self.node())
+        let backend = self.backend()?;
+        if guard::is_leased(backend, self.node())? {
+            return Ok(State::Checkpointing);
+        }
+        backend.state(self.node())
     }
 
     /// Whether this group itself was asked to freeze (`freezer.self_freezing`).
@@ -287,7 +296,9 @@ impl Group {
 fn write_state(group: &Group, text: &str) -> Result<()> {
     match text {
         "FROZEN" => match group.freeze_with(FreezeOptions::within(Duration::ZERO)) {
-            Err(error) if error.errno() == libc::EBUSY && group.state()? != State::Thawed => Ok(()),
+            Err(error) if error.errno() == libc::EBUSY && matches!(group.state()?, State::Freezing | State::Frozen) => {
+                Ok(())
+            }
             other => other,
         },
         // RUNNING is the word of the first proposals.

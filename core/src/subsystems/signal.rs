@@ -1,5 +1,6 @@
 //! Signals to a whole group, and its end.
 
+use crate::backend::guard::Ending;
 use crate::backend::{self, Outcome};
 use crate::blocker;
 use crate::control_file::{ControlFile, number};
@@ -46,8 +47,9 @@ impl Group {
     /// # Errors
     ///
     /// * EINVAL: no such signal, or the kernel's own root group.
-    /// * EBUSY: after SIGKILL, some were not dead by the hierarchy's deadline;
-    ///   [`Error::blockers`] names them.
+    /// * EBUSY: a checkpoint holds the group, one above it or below (R4.1), and no
+    ///   signal was sent; or after SIGKILL, some were not dead by the hierarchy's
+    ///   deadline, and [`Error::blockers`] names them.
     /// * EPERM: not permitted to signal one of them; the others were signalled.
     /// * EACCES: not permitted to kill in this group.
     /// * ENODEV: the group was removed. ECHILD: in a forked child.
@@ -59,6 +61,10 @@ impl Group {
         if backend.is_kernel_root(self.node()) {
             return Err(Error::new(libc::EINVAL, "the kernel's own root group holds everything; it takes no signal"));
         }
+        let _ending = match signal {
+            0 => None,
+            _ => Some(Ending::of(backend, self.node())?),
+        };
         if signal == libc::SIGKILL { self.kill_all() } else { self.signal_all(signal) }
     }
 

@@ -19,11 +19,7 @@ pub(crate) enum Mode {
 
 /// Locks one byte at once, or says by `false` that somebody else has it.
 pub(crate) fn try_lock(file: impl AsFd, byte: u64, mode: Mode) -> Result<bool> {
-    let kind = match mode {
-        Mode::Read => libc::F_RDLCK,
-        Mode::Write => libc::F_WRLCK,
-    };
-    match command(file, libc::F_OFD_SETLK, kind, byte) {
+    match command(file, libc::F_OFD_SETLK, kind(mode), byte) {
         Ok(_) => Ok(true),
         Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
         Err(errno) => Err(errno),
@@ -37,18 +33,22 @@ pub(crate) fn unlock(file: impl AsFd, byte: u64) -> Result<()> {
 
 /// Whether somebody else's lock of this byte would stand in the way.
 pub(crate) fn is_locked(file: impl AsFd, byte: u64, mode: Mode) -> Result<bool> {
-    let kind = match mode {
-        Mode::Read => libc::F_RDLCK,
-        Mode::Write => libc::F_WRLCK,
-    };
-    command(file, libc::F_OFD_GETLK, kind, byte).map(|found| found != libc::F_UNLCK)
+    command(file, libc::F_OFD_GETLK, kind(mode), byte).map(|found| found != libc::F_UNLCK)
 }
 
-/// Some byte of a range that somebody else has locked in whichever way.
-pub(crate) fn any_locked(file: impl AsFd, range: std::ops::Range<u64>) -> Result<Option<u64>> {
-    let mut lock = request(libc::F_WRLCK, range)?;
+/// Some byte of a range that somebody else has locked so that such a lock of ours
+/// would not be had.
+pub(crate) fn any_locked(file: impl AsFd, range: std::ops::Range<u64>, mode: Mode) -> Result<Option<u64>> {
+    let mut lock = request(kind(mode), range)?;
     control(file, libc::F_OFD_GETLK, &mut lock)?;
     Ok((libc::c_int::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_start as u64))
+}
+
+fn kind(mode: Mode) -> libc::c_int {
+    match mode {
+        Mode::Read => libc::F_RDLCK,
+        Mode::Write => libc::F_WRLCK,
+    }
 }
 
 fn command(file: impl AsFd, command: libc::c_int, kind: libc::c_int, byte: u64) -> Result<libc::c_int> {

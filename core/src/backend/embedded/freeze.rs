@@ -1,14 +1,17 @@
 //! Freezing, thawing and killing by repeated passes.
 
+use std::fs::File;
 use std::time::Duration;
+
+use rustix::fs::OFlags;
 
 use super::lock::{self, Held, Killer};
 use super::members::locate;
 use super::pass;
 use super::records::{Roll, key_of};
 use super::request::{self, Request};
-use super::{Embedded, Patience, StopMethod, stopped, tracer};
-use crate::backend::{Attempt, Backend, Node, Outcome, send, would_stop_caller};
+use super::{Embedded, Patience, StopMethod, file, stopped, tracer};
+use crate::backend::{Attempt, Backend, Node, Outcome, guard, send, would_stop_caller};
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::process::{self, Process, Stat};
@@ -47,6 +50,13 @@ impl Embedded {
     /// Asks a group to freeze and sees to it, by the means that is in use there
     /// already, or else by the caller's. EDEADLK: the caller is in it, or came into it.
     pub(super) fn ask_and_stop(&self, group: &Node, wait: &mut Wait<'_>, with_caller: bool) -> Result<Attempt> {
+        // Before the hierarchy's lock, which whoever shuts the gate wants next.
+        let request = self.request_file(group)?;
+        let passage = match with_caller {
+            // It might stop in the gate.
+            true => guard::look(self, group, request).map(|()| None)?,
+            false => Some(guard::enter(self, group, request, wait)?),
+        };
         let turn = self.turn(group, wait.deadline())?;
         let caller = locate(&turn.roll, process::this_process());
         let caller = caller.map_err(|errno| Error::os(errno, "looking for the caller's group"))?;
@@ -60,14 +70,16 @@ impl Embedded {
             Request::Trace(_) => true,
         };
         let (was_asked, outcome) = if by_helper {
-            drop(turn);
+            drop((turn, passage));
             // It traces the caller like any other.
             self.freeze_by_helper(group, wait)?
         } else if held_caller {
             let was_asked = !turn.request.is_none();
-            drop(turn);
+            drop((turn, passage));
             (was_asked, self.freeze_with_caller(group, wait)?)
         } else {
+            self.ask(group, &turn)?;
+            drop(passage);
             self.freeze_but_caller(group, turn, wait, false)?
         };
         Ok(Attempt { was_asked, held_caller, outcome })
@@ -86,6 +98,7 @@ impl Embedded {
         let deadline = wait.deadline();
         let freeze = || {
             let turn = self.turn(group, deadline)?;
+            self.ask(group, &turn)?;
             self.freeze_but_caller(group, turn, &mut Wait::until(deadline), true).map(|(_, outcome)| outcome)
         };
         let outcome = match self.beside(wait, freeze).map_err(|error| error.context("freezing with the caller"))? {
@@ -147,8 +160,16 @@ impl Embedded {
         }
     }
 
-    /// Whether the group was asked already, and how the wait ended. `beside`: we
-    /// are a helper, and no process of the group that counts.
+    fn ask(&self, group: &Node, turn: &Turn) -> Result<()> {
+        if !turn.request.is_none() {
+            return Ok(());
+        }
+        let asked = tracer::clear(&group.dir).and_then(|()| request::ask(&group.dir, true));
+        asked.map_err(|errno| group.failed(errno, "writing freezer.state"))
+    }
+
+    /// Whether the group was asked before the turn began, and how the wait ended.
+    /// `beside`: we are a helper, and no process of the group that counts.
     fn freeze_but_caller(
         &self,
         group: &Node,
@@ -157,10 +178,6 @@ impl Embedded {
         beside: bool,
     ) -> Result<(bool, Outcome)> {
         let was_asked = !turn.request.is_none();
-        if !was_asked {
-            let asked = tracer::clear(&group.dir).and_then(|()| request::ask(&group.dir, true));
-            asked.map_err(|errno| group.failed(errno, "writing freezer.state"))?;
-        }
         let outcome = self.stop_but_caller(group, turn, wait, beside);
         if outcome.is_err() && !was_asked {
             self.undo(group);
@@ -248,6 +265,7 @@ impl Embedded {
     /// Takes the request back and continues whom it held, in one step.
     pub(super) fn let_go(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
         {
+            let _passage = guard::enter(self, group, self.request_file(group)?, wait)?;
             let _held = self.lock_until(wait.deadline())?;
             let roll = Roll::read(&self.root)?;
             let pages = roll.subtree(group)?;
@@ -255,6 +273,12 @@ impl Embedded {
             self.release_unasked(&roll, &pages)?;
         }
         self.await_helpers(group, wait)
+    }
+
+    /// `freezer.state`, which every group has.
+    fn request_file(&self, group: &Node) -> Result<File> {
+        let file = file::create(&group.dir, file::REQUEST, OFlags::RDONLY);
+        file.map_err(|errno| group.failed(errno, "opening freezer.state"))
     }
 
     /// Continues the processes of those of these groups that nobody asks to

@@ -1,5 +1,5 @@
 //! One lock for a hierarchy: whoever reads or writes its records holds it. The
-//! file's content is the [`Era`] and the process of the last holder.
+//! file's content is the [`Era`](crate::era::Era) and the process of the last holder.
 //!
 //! It is an open-file-description lock, so a holder that is killed gives it
 //! back, and two threads of one process exclude each other as two processes
@@ -19,6 +19,7 @@ use super::file::{self, LOCK, REQUEST};
 use super::{pass, records, stopped};
 use crate::backend::{KILLING, Node};
 use crate::deadline::Deadline;
+use crate::era::Era;
 use crate::error::{Error, Result};
 use crate::process;
 use crate::sys::{self, Errno, dir, dir::Dir, lock};
@@ -32,26 +33,6 @@ const SHORTEST: Duration = Duration::from_millis(100);
 
 /// After so long, and then ever more rarely, a holder is looked for who stopped.
 const RESCUE: Duration = Duration::from_millis(30);
-
-/// Where and when the process numbers of the records are good: this boot of
-/// the machine, this pid namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Era {
-    boot: String,
-    namespace: String,
-}
-
-impl Era {
-    pub(super) fn now() -> Result<Era> {
-        let failed = |errno| Error::os(errno, "asking the kernel for the boot's id and our pid namespace");
-        let boot = process::read("/proc/sys/kernel/random/boot_id").map_err(failed)?;
-        let namespace = rustix::fs::readlink("/proc/self/ns/pid", Vec::new()).map_err(failed)?;
-        Ok(Era {
-            boot: String::from_utf8_lossy(boot.trim_ascii()).into_owned(),
-            namespace: namespace.to_string_lossy().into_owned(),
-        })
-    }
-}
 
 /// The lock, until this is dropped.
 #[derive(Debug)]
@@ -165,18 +146,7 @@ fn let_holder_finish(root: &Node) {
 
 /// Whether a process has the hierarchy's lock, as far as we may see.
 pub(super) fn holds(root: &Node, pid: i32) -> bool {
-    let file = file::open(&root.dir, LOCK, OFlags::RDONLY);
-    let Ok(ours) = file.and_then(|file| rustix::fs::fstat(&file)) else { return false };
-    // By the descriptor's own file: the lock's line in fdinfo has the number of a
-    // device that stat(2) shows otherwise on some file systems (btrfs).
-    let is_it = |descriptor: &str| {
-        let theirs = rustix::fs::stat(format!("/proc/{pid}/fd/{descriptor}"));
-        theirs.is_ok_and(|theirs| (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino))
-            && process::read(&format!("/proc/{pid}/fdinfo/{descriptor}"))
-                .is_ok_and(|info| info.split(|&byte| byte == b'\n').any(|line| line.starts_with(b"lock:")))
-    };
-    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    descriptors.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_it))
+    file::open(&root.dir, LOCK, OFlags::RDONLY).is_ok_and(|file| process::has_locked(pid, &file))
 }
 
 fn busy(file: &File) -> Error {
