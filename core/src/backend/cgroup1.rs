@@ -24,6 +24,9 @@ use crate::sys::{
 
 mod kill;
 
+/// What asks a group to freeze.
+const FREEZE_FILE: &str = "freezer.state";
+
 /// A hierarchy on the version 1 tree that has the freezer.
 #[derive(Debug)]
 pub(crate) struct Cgroup1 {
@@ -33,7 +36,7 @@ pub(crate) struct Cgroup1 {
 
 impl Cgroup1 {
     pub(crate) fn new(root: &Dir) -> Result<Cgroup1> {
-        let tree = Tree::around(root, &Version::One("freezer".into()))?;
+        let tree = Tree::that_freezes(root, &Version::One("freezer".into()), FREEZE_FILE)?;
         Ok(Cgroup1 { tree, mirrors: Mirrors::default() })
     }
 }
@@ -173,7 +176,7 @@ impl Backend for Cgroup1 {
     }
 
     fn freeze_file(&self) -> &'static str {
-        "freezer.state"
+        FREEZE_FILE
     }
 
     fn freeze(&self, group: &Node, wait: &mut Wait<'_>, with_caller: bool) -> Result<Attempt> {

@@ -52,6 +52,9 @@ const QUIET_IN: &[&str] = &[
     "wait_for_vfork_done",
 ];
 
+/// What asks a group to freeze.
+const FREEZE_FILE: &str = "cgroup.freeze";
+
 /// Words of `cgroup.events`.
 const POPULATED: &[u8] = b"populated 1";
 const FROZEN: &[u8] = b"frozen 1";
@@ -59,7 +62,7 @@ const FROZEN: &[u8] = b"frozen 1";
 impl Cgroup2 {
     pub(crate) fn new(root: &Dir) -> Result<Cgroup2> {
         Ok(Cgroup2 {
-            tree: Tree::around(root, &Version::Two)?,
+            tree: Tree::that_freezes(root, &Version::Two, FREEZE_FILE)?,
             this_process: Process::open(0)?,
             caller: Mutex::new(None),
             mirrors: Mirrors::default(),
@@ -258,7 +261,7 @@ impl Backend for Cgroup2 {
     }
 
     fn freeze_file(&self) -> &'static str {
-        "cgroup.freeze"
+        FREEZE_FILE
     }
 
     fn freeze(&self, group: &Node, wait: &mut Wait<'_>, with_caller: bool) -> Result<Attempt> {

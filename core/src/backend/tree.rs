@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -109,7 +108,10 @@ pub(crate) struct Tree {
     /// `/proc/TID/cgroup` of the thread that opened the hierarchy, held open:
     /// looking it up costs more than reading it, before every freeze.
     opener: Option<(rustix::process::Pid, File)>,
-    roots: OnceLock<Vec<(Node, File)>>,
+    /// The hierarchy's root directory and those above it, nearest first, and their
+    /// freeze files: opening them costs more than looking at their locks, which
+    /// everybody does who acts upon a group.
+    roots: Vec<(Node, File)>,
 }
 
 /// Where a process or a thread was before it was moved, below the mount.
@@ -144,7 +146,16 @@ impl Tree {
             Version::Two => None,
             Version::One(_) => File::open(CALLER).ok().map(|file| (rustix::thread::gettid(), file)),
         };
-        Ok(Tree { mount, top, base, opener, roots: OnceLock::new() })
+        Ok(Tree { mount, top, base, opener, roots: Vec::new() })
+    }
+
+    /// The same for the tree whose groups are frozen by the file of this name.
+    pub(crate) fn that_freezes(root: &Dir, version: &Version, freeze_file: &str) -> Result<Tree> {
+        let mut tree = Tree::around(root, version)?;
+        for path in std::iter::once(tree.base.clone()).chain(tree.base.ancestors()) {
+            tree.roots.extend(open_to_look(&tree.top, path, freeze_file)?);
+        }
+        Ok(tree)
     }
 
     /// Whether a group is the root of all: at the top, and without the file that
@@ -200,41 +211,19 @@ impl Tree {
         for path in whole.ancestors() {
             if self.base.is_within(&path) {
                 // The same for every group of the hierarchy.
-                let roots = self.roots(freeze_file)?;
-                let above = roots.iter().filter(|(node, _)| node.path != *whole && whole.is_within(&node.path));
-                return above.into_iter().try_for_each(|(node, file)| visit(node, file));
+                let above = |node: &Node| node.path != *whole && whole.is_within(&node.path);
+                let roots = self.roots.iter().filter(|(node, _)| above(node));
+                return roots.into_iter().try_for_each(|(node, file)| visit(node, file));
             }
-            if let Some((node, file)) = self.open_to_look(path, freeze_file)? {
+            if let Some((node, file)) = open_to_look(&self.top, path, freeze_file)? {
                 visit(&node, &file)?;
             }
         }
         Ok(())
     }
 
-    /// The hierarchy's root and those above it, nearest first, open for as long as
-    /// the hierarchy is: opening them costs more than looking at their locks.
-    fn roots(&self, freeze_file: &str) -> Result<&[(Node, File)]> {
-        if self.roots.get().is_none() {
-            let paths = std::iter::once(self.base.clone()).chain(self.base.ancestors());
-            let opened: Result<Vec<_>> = paths.map(|path| self.open_to_look(path, freeze_file)).collect();
-            let _ = self.roots.set(opened?.into_iter().flatten().collect());
-        }
-        Ok(self.roots.get().map_or(&[], Vec::as_slice))
-    }
-
-    /// `None`: it has gone, is the kernel's own root, or is not ours to look at.
-    fn open_to_look(&self, path: GroupPath, freeze_file: &str) -> Result<Option<(Node, File)>> {
-        let opened =
-            self.open(&path).and_then(|dir| dir.open_file(freeze_file, OFlags::RDONLY).map(|file| (dir, file)));
-        match opened {
-            Ok((dir, file)) => Ok(Some((Node { dir, path }, file))),
-            Err(Errno::NOENT | Errno::NODEV | Errno::ACCESS | Errno::PERM) => Ok(None),
-            Err(errno) => Err(Error::os(errno, format_args!("opening {freeze_file} of group {path}"))),
-        }
-    }
-
     fn open(&self, path: &GroupPath) -> sys::Result<Dir> {
-        self.top.open_dir(if path.is_root() { Path::new(".") } else { path.as_path() })
+        open(&self.top, path)
     }
 
     /// The groups that somebody is in, by their paths below the mount.
@@ -390,6 +379,20 @@ impl Tree {
     /// passing group is in the one around it.
     fn below_base(&self, path: Option<GroupPath>) -> Option<GroupPath> {
         path_below(&path?, &self.base).map(lasting)
+    }
+}
+
+fn open(top: &Dir, path: &GroupPath) -> sys::Result<Dir> {
+    top.open_dir(if path.is_root() { Path::new(".") } else { path.as_path() })
+}
+
+/// `None`: it has gone, is the kernel's own root, or is not ours to look at.
+fn open_to_look(top: &Dir, path: GroupPath, freeze_file: &str) -> Result<Option<(Node, File)>> {
+    let opened = open(top, &path).and_then(|dir| dir.open_file(freeze_file, OFlags::RDONLY).map(|file| (dir, file)));
+    match opened {
+        Ok((dir, file)) => Ok(Some((Node { dir, path }, file))),
+        Err(Errno::NOENT | Errno::NODEV | Errno::ACCESS | Errno::PERM) => Ok(None),
+        Err(errno) => Err(Error::os(errno, format_args!("opening {freeze_file} of group {path}"))),
     }
 }
 
