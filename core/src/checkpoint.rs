@@ -6,10 +6,10 @@
 //!     FROZEN ──────────────▶ CHECKPOINTING ─────────────────────────────▶ FROZEN
 //! ```
 //!
-//! Others that use this library are kept out ([`guard`]); what those do who write to
+//! Others that use this library are kept out ([`guard`](crate::backend::guard)); what those do who write to
 //! the kernel's files themselves is detected ([`proof`](crate::proof)).
 
-use crate::backend::guard::{self, Held};
+use crate::backend::lease::{self, Held};
 use crate::backend::passing;
 use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
@@ -124,12 +124,15 @@ impl Group {
         // One that is frozen by another alone could be thawed there.
         let is_asked_for_this = !backend.is_asked(self.node())?;
         if is_asked_for_this {
+            if !backend.is_asked_above(self.node())? {
+                return Err(self.thawed_just_now());
+            }
             self.freeze(deadline)?;
         }
         self.begin(root, options, deadline, is_asked_for_this).inspect_err(|_| {
             if is_asked_for_this {
                 // It is frozen all the same.
-                let _ = self.thaw();
+                let _ = hold::thaw_or_owe(self);
             }
         })
     }
@@ -143,7 +146,8 @@ impl Group {
     /// does not get on with it. EACCES: not permitted to freeze it. ENODEV: the group
     /// was removed. ECHILD: in a forked child.
     pub fn break_checkpoint(&self) -> Result<()> {
-        guard::break_lease(self.backend()?, self.node(), &mut Wait::until(self.hierarchy().deadline()))
+        lease::end_by_force(self.backend()?, self.node(), &mut Wait::until(self.hierarchy().deadline()))?;
+        hold::settle(self)
     }
 
     fn begin(
@@ -199,7 +203,11 @@ impl Group {
         if backend.is_asked(self.node())? && backend.state(self.node())? == State::Frozen {
             return Ok(());
         }
-        Err(Error::new(libc::EBUSY, format!("somebody thawed {self}, or moved something into it, just now")))
+        Err(self.thawed_just_now())
+    }
+
+    fn thawed_just_now(&self) -> Error {
+        Error::new(libc::EBUSY, format!("somebody thawed {self}, or moved something into it, just now"))
     }
 }
 
@@ -221,7 +229,7 @@ impl Checkpoint {
         let backend = self.group.backend()?;
         let node = self.group.node();
         if !self.held.is_ours(node)? {
-            return Err(guard::broken(node));
+            return Err(lease::broken(node));
         }
         match &self.proof {
             Some(proof) => proof.verify(backend, node),
@@ -255,11 +263,13 @@ impl Checkpoint {
             return Ok(());
         }
         self.is_over = true;
-        self.held.give_up(self.group.node())?;
+        let mut wait = Wait::until(self.group.hierarchy().deadline());
+        let over = self.held.give_up(self.group.backend()?, self.group.node(), &mut wait);
         if self.is_asked_for_this {
-            self.group.thaw()?;
+            hold::thaw_or_owe(&self.group)?;
         }
-        hold::settle(&self.group)
+        hold::settle(&self.group)?;
+        over
     }
 }
 

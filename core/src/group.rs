@@ -10,8 +10,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use crate::attribute;
-use crate::backend::guard::{self, Ending};
-use crate::backend::{Backend, Node, passing};
+use crate::backend::{Backend, Node, guard, passing};
 use crate::deadline::Wait;
 use crate::error::{Error, Result};
 use crate::frozen_time;
@@ -193,7 +192,7 @@ impl Group {
         }
         let parent = self.parent()?;
         same_directory(&parent.node, &self.node)?;
-        let _ending = Ending::of(backend, &self.node)?;
+        let _passage = guard::end_all(backend, &self.node)?;
         passing::sweep(backend, &self.node);
         if !options.recursive
             && let Some(child) = self.node.children()?.next().transpose()?
@@ -233,7 +232,7 @@ impl Group {
         same_directory(&parent.node, &self.node)?;
         let file = self.node.dir.open_file(backend.freeze_file(), OFlags::RDONLY);
         let file = file.map_err(|errno| self.node.failed(errno, "opening the freeze file"))?;
-        let _passage = guard::enter(backend, &self.node, file, &mut Wait::until(self.hierarchy.deadline()))?;
+        let _passage = guard::enter(backend, &self.node, file)?;
         match backend.rename(&parent.node, &self.node, name) {
             Ok(()) => Group::open(&self.hierarchy, &above.child(name)),
             Err(Errno::EXIST | Errno::NOTEMPTY) => {

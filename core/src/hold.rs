@@ -24,7 +24,7 @@ const INSIDE: u64 = DOOR + 1;
 const BEFORE: &str = "held";
 const FROZEN: &str = "FROZEN";
 const THAWED: &str = "THAWED";
-/// Nobody holds it any more, and it was THAWED: a checkpoint that goes on does.
+/// It is to be thawed, and a checkpoint that holds it will.
 const OWED: &str = "OWED";
 
 /// A share in keeping a group frozen.
@@ -102,7 +102,7 @@ impl Group {
     /// taken for the state that the first holder finds.
     fn let_killer_finish(&self, file: &File, wait: &mut Wait<'_>) -> Result<()> {
         let failed = |errno| self.node().failed(errno, "looking at the locks of the freeze file");
-        while lock::is_locked(file, KILLING, Mode::Write).map_err(failed)? {
+        while lock::is_locked(file, KILLING, Mode::Read).map_err(failed)? {
             if wait.pause(Duration::from_millis(1)).is_err() {
                 return Err(Error::new(libc::ETIMEDOUT, format!("{self} is being killed by somebody")));
             }
@@ -146,15 +146,22 @@ impl Hold {
         if attribute::get(group.node(), BEFORE)?.as_deref() == Some(FROZEN) {
             return forget(group.node());
         }
-        match group.thaw() {
-            // A checkpoint holds it, and thaws it when it ends. If it has ended
-            // before it could read that, nothing stands in our way.
-            Err(error) if error.is(libc::EBUSY) => {
+        thaw_or_owe(group)
+    }
+}
+
+/// Thaws a group now, or, if a checkpoint holds it, when that ends.
+pub(crate) fn thaw_or_owe(group: &Group) -> Result<()> {
+    match group.thaw() {
+        Err(error) if error.is(libc::EBUSY) => {
+            // What somebody else holds is his to thaw, or not.
+            if attribute::get(group.node(), BEFORE)?.as_deref() != Some(FROZEN) {
                 attribute::set(group.node(), BEFORE, OWED)?;
-                group.thaw().or_else(|error| if error.is(libc::EBUSY) { Ok(()) } else { Err(error) })
             }
-            other => other,
+            // If it has ended before it could read that, nothing stands in our way.
+            group.thaw().or_else(|error| if error.is(libc::EBUSY) { Ok(()) } else { Err(error) })
         }
+        other => other,
     }
 }
 
@@ -164,10 +171,19 @@ pub(crate) fn forget(group: &Node) -> Result<()> {
     attribute::remove(group, BEFORE)
 }
 
-/// A checkpoint has ended: thaws the group if its last holder left meanwhile.
+/// A checkpoint has ended: thaws the groups, of this one and those below, whose last
+/// holder left meanwhile.
 pub(crate) fn settle(group: &Group) -> Result<()> {
-    let is_owed = attribute::get(group.node(), BEFORE)?.as_deref() == Some(OWED);
-    if is_owed && !is_held(group.backend()?, group.node())? { group.thaw() } else { Ok(()) }
+    let backend = group.backend()?;
+    let mut owed = Vec::new();
+    group.node().walk(&mut |node| {
+        if attribute::get(node, BEFORE)?.as_deref() == Some(OWED) && !is_held(backend, node)? {
+            owed.push(node.path.clone());
+        }
+        Ok(())
+    })?;
+    // Another checkpoint may hold them by now: then that one settles it.
+    owed.iter().try_for_each(|path| thaw_or_owe(&Group::open(group.hierarchy(), path)?))
 }
 
 /// Whether somebody holds the group frozen now. A kernel root has no freeze file,

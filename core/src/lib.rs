@@ -124,6 +124,7 @@ mod frozen_time;
 mod group;
 mod hierarchy;
 mod hold;
+mod holder;
 mod monitor;
 mod options;
 mod path;

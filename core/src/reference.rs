@@ -1,16 +1,13 @@
 //! References: holding a group alive (R1.7).
 //!
 //! A reference is a read lock on a byte of the group's freeze file, and which
-//! byte says who holds it: process number, start time and pid namespace are in
-//! its offset. So it ends with its holder, and the lock that a forked child goes
-//! on keeping for a holder who has died is known to be void.
+//! byte says who holds it ([`holder`](crate::holder)).
 //!
 //! Whoever takes a reference shares a lock on `GOING` meanwhile, and whoever
 //! removes a group has that lock alone: so a group that is going takes no
 //! reference, and one that was taken in time is seen.
 
 use std::fs::File;
-use std::ops::Range;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
@@ -19,15 +16,12 @@ use crate::backend::{Backend, Node, guard};
 use crate::deadline::Wait;
 use crate::error::{Error, Result};
 use crate::group::Group;
-use crate::process::{self, Stat};
+use crate::holder::REFERENCES;
 use crate::sys::fork::Origin;
 use crate::sys::lock::{self, Mode};
-use crate::sys::{self, Errno, dir};
+use crate::sys::{Errno, dir};
 
 const GOING: u64 = (1 << 40) + 4;
-
-/// The bytes that stand for references, to the last that a lock can be on.
-const REFERENCES: Range<u64> = 1 << 62..i64::MAX as u64;
 
 /// A group is held alive for as long as this is there.
 ///
@@ -64,7 +58,7 @@ impl Group {
         if is_removed(node, &file)? {
             return Err(node.vanished());
         }
-        let byte = byte_of_this_process().map_err(|errno| Error::os(errno, "looking at our own process"))?;
+        let byte = REFERENCES.of(backend.this_process());
         lock::try_lock(&file, byte, Mode::Read).map_err(failed)?;
         lock::unlock(&file, GOING).map_err(failed)?;
         Ok(Reference { file, byte, origin: Origin::here() })
@@ -109,7 +103,7 @@ pub(crate) fn excluding<T>(
         }
     }
     refuse_if_locked(group, &file)?;
-    guard::refuse_if_leased(group, &file)?;
+    let _passage = guard::end(backend, group, &file)?;
     Ok(remove())
 }
 
@@ -124,72 +118,10 @@ pub(crate) fn refuse_if_held(backend: &dyn Backend, group: &Node) -> Result<()> 
 }
 
 fn refuse_if_locked(group: &Node, file: &File) -> Result<()> {
-    let failed = |errno| group.failed(errno, "looking at the locks of the freeze file");
-    let namespace = pid_namespace().map_err(failed)?;
-    let mut unseen = vec![REFERENCES];
-    // The kernel tells of one lock in a range, any of them. More than these, all
-    // void, are a thousand forked children of holders that were killed.
-    for _ in 0..1000 {
-        let Some(range) = unseen.pop() else { return Ok(()) };
-        let Some(byte) = lock::any_locked(file, range.clone(), Mode::Write).map_err(failed)? else { continue };
-        let holder = Holder::from(byte);
-        if holder.namespace != namespace || holder.is_alive().map_err(|errno| holder.unseen(group, errno))? {
-            let who =
-                if holder.namespace == namespace { holder.pid.to_string() } else { "of another pid namespace".into() };
-            return Err(Error::new(libc::EBUSY, format!("process {who} holds a reference on group {}", group.path)));
-        }
-        unseen.extend([range.start..byte, byte + 1..range.end].into_iter().filter(|part| !part.is_empty()));
+    match REFERENCES.held(file, Mode::Write)? {
+        Some((_, who)) => Err(Error::new(libc::EBUSY, format!("{who} holds a reference on group {}", group.path))),
+        None => Ok(()),
     }
-    Err(Error::new(libc::EBUSY, format!("group {} has more references than can be looked at", group.path)))
-}
-
-/// What the offset of a lock says, from the top: one bit that sets references
-/// apart, 16 of the pid namespace, 22 of the pid (the kernel's limit), 24 of the
-/// start time. Two processes whose bits are the same are of the same number and
-/// 46 hours apart (2^24 ticks), or multiples of it, to a hundredth of a second.
-#[derive(PartialEq, Eq)]
-struct Holder {
-    namespace: u64,
-    pid: i32,
-    start_time: u64,
-}
-
-impl Holder {
-    fn byte(&self) -> u64 {
-        REFERENCES.start | self.namespace << 46 | (self.pid as u64) << 24 | self.start_time
-    }
-
-    /// Only who is told to be gone is dead: whoever cannot be looked at, for want
-    /// of a descriptor, may hold the group.
-    fn is_alive(&self) -> sys::Result<bool> {
-        match Stat::of(self.pid) {
-            Ok(stat) => Ok(stat.start_time & 0xff_ffff == self.start_time && stat.is_alive()),
-            Err(Errno::SRCH) => Ok(false),
-            Err(errno) => Err(errno),
-        }
-    }
-
-    fn unseen(&self, group: &Node, errno: Errno) -> Error {
-        let who = self.pid;
-        Error::os(errno, format_args!("looking at process {who}, which has a reference on group {}", group.path))
-    }
-}
-
-impl From<u64> for Holder {
-    fn from(byte: u64) -> Holder {
-        Holder { namespace: byte >> 46 & 0xffff, pid: (byte >> 24 & 0x3f_ffff) as i32, start_time: byte & 0xff_ffff }
-    }
-}
-
-fn byte_of_this_process() -> sys::Result<u64> {
-    let pid = process::this_process();
-    let start_time = Stat::of(pid)?.start_time & 0xff_ffff;
-    Ok(Holder { namespace: pid_namespace()?, pid, start_time }.byte())
-}
-
-/// The low bits of the inode that stands for our pid namespace.
-fn pid_namespace() -> sys::Result<u64> {
-    rustix::fs::stat("/proc/self/ns/pid").map(|stat| stat.st_ino & 0xffff)
 }
 
 /// Whether the group went before our lock came. The kernel's files answer no
@@ -200,18 +132,5 @@ pub(crate) fn is_removed(group: &Node, file: &File) -> Result<bool> {
         Err(Errno::NODEV) => Ok(true),
         Err(errno) => Err(group.failed(errno, "reading the freeze file")),
         Ok(_) => Ok(rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink == 0)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_byte_says_who_holds_it() {
-        let holder = Holder { namespace: 0xfffc, pid: (1 << 22) - 1, start_time: 0xff_ffff };
-        assert!(REFERENCES.contains(&holder.byte()));
-        assert!(Holder::from(holder.byte()) == holder);
-        assert_eq!(Holder::from(byte_of_this_process().unwrap()).is_alive(), Ok(true));
     }
 }

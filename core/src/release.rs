@@ -19,13 +19,14 @@ use std::time::Duration;
 use rustix::fs::{Mode as Access, OFlags};
 
 use crate::attribute;
-use crate::backend::guard::{self, Passage};
+use crate::backend::guard::Passage;
 use crate::backend::{Backend, Node};
 use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
 use crate::frozen_time;
 use crate::group::Group;
 use crate::hierarchy::Hierarchy;
+use crate::holder::WORKERS;
 use crate::path::GroupPath;
 use crate::reference;
 use crate::sys::Errno;
@@ -111,7 +112,7 @@ pub(crate) fn inherit(parent: &Node, attributes: &[String], created: &Node) -> R
 /// Lets somebody enter a group by `enter`. EBUSY: a checkpoint holds it, or one above.
 pub(crate) fn using<T>(group: &Group, enter: impl FnOnce() -> Result<T>) -> Result<(T, Entered)> {
     let entering = begin_use(group)?;
-    match entering.passage().and_then(|_passage| enter()) {
+    match entering.look().and_then(|()| enter()) {
         Ok(entered) => Ok((entered, Entered { group: group.clone(), was_released: entering.was_released })),
         Err(error) => {
             entering.undo()?;
@@ -125,8 +126,8 @@ pub(crate) fn using<T>(group: &Group, enter: impl FnOnce() -> Result<T>) -> Resu
 #[derive(Debug)]
 pub(crate) struct Use {
     /// `None` where the freeze file may not be opened, or there is none: then
-    /// there is no release either.
-    file: Option<File>,
+    /// there is no release either. A checkpoint does not begin while it is there.
+    passage: Option<Passage<File>>,
     group: Group,
     was_released: bool,
 }
@@ -137,22 +138,22 @@ pub(crate) struct Use {
 pub(crate) fn begin_use(group: &Group) -> Result<Use> {
     let backend = group.backend()?;
     let node = group.node();
-    let file = match node.dir.open_file(backend.freeze_file(), OFlags::RDONLY) {
-        Ok(file) => Some(file),
+    let passage = match node.dir.open_file(backend.freeze_file(), OFlags::RDONLY) {
+        Ok(file) => Some(Passage::announce(backend, node, file, WORKERS)?),
         Err(Errno::ACCESS | Errno::NOENT) => None,
         Err(errno) => return Err(node.failed(errno, "opening the freeze file")),
     };
-    if let Some(file) = &file {
+    if let Some(passage) = &passage {
         let mut wait = Wait::until(group.hierarchy().deadline());
         let failed = |errno| node.failed(errno, "locking the freeze file");
-        while !lock::try_lock(file, RELEASING, Mode::Read).map_err(failed)? {
+        while !lock::try_lock(passage.file(), RELEASING, Mode::Read).map_err(failed)? {
             if wait.pause(Duration::from_micros(200)).is_err() {
                 return Err(Error::new(libc::EBUSY, format!("{group} is being released by somebody")));
             }
         }
     }
     let was_released = attribute::get(node, RELEASED)?.is_some();
-    let entering = Use { file, group: group.clone(), was_released };
+    let entering = Use { passage, group: group.clone(), was_released };
     if was_released {
         attribute::remove(node, RELEASED)?;
     }
@@ -186,11 +187,12 @@ impl Entered {
 }
 
 impl Use {
-    /// Leave to enter, for as long as that takes.
-    fn passage(&self) -> Result<Option<Passage<&File>>> {
-        let Some(file) = &self.file else { return Ok(None) };
-        let mut wait = Wait::until(self.group.hierarchy().deadline());
-        guard::enter(self.group.backend()?, self.group.node(), file, &mut wait).map(Some)
+    /// EBUSY: a checkpoint holds the group, or one above.
+    fn look(&self) -> Result<()> {
+        match &self.passage {
+            Some(passage) => passage.look(self.group.backend()?, self.group.node()),
+            None => Ok(()),
+        }
     }
 
     /// Nobody came after all: the group is as before.
@@ -206,8 +208,8 @@ impl Use {
 impl Drop for Use {
     fn drop(&mut self) {
         // Closing would not do: a child that was forked meanwhile has a copy.
-        if let Some(file) = &self.file {
-            let _ = lock::unlock(file, RELEASING);
+        if let Some(passage) = &self.passage {
+            let _ = lock::unlock(passage.file(), RELEASING);
         }
     }
 }

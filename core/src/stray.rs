@@ -37,9 +37,13 @@ pub(crate) fn refuse_strays(group: &Group, root: i32) -> Result<()> {
             Err(Errno::SRCH) => continue,
             Err(errno) => return Err(failed(pid, errno)),
         };
-        let is_alive = |tid: i32| Stat::of_task(pid, tid).is_ok_and(|stat| !stat.is_dead());
-        let outside = threads.into_iter().filter(|tid| !members.contains(tid)).filter(|&tid| is_alive(tid));
-        strays.extend(outside.map(|tid| Blocker::of(tid, Evidence::Outside)));
+        for tid in threads.into_iter().filter(|tid| !members.contains(tid)) {
+            match Stat::of_task(pid, tid) {
+                Ok(stat) if !stat.is_dead() => strays.push(Blocker::of(tid, Evidence::Outside)),
+                Ok(_) | Err(Errno::SRCH) => {}
+                Err(errno) => return Err(failed(pid, errno)),
+            }
+        }
         match process::children(pid) {
             Ok(children) => family.extend(children.into_iter().filter(|&child| seen.insert(child))),
             Err(Errno::SRCH) => {}

@@ -3,6 +3,7 @@
 //! program that answers one line for each line (`driver`).
 
 pub mod backends;
+pub mod container;
 pub mod driver;
 pub mod run;
 pub mod stage;

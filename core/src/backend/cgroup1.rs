@@ -14,6 +14,7 @@ use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome, gua
 use crate::blocker::Blocker;
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
+use crate::holder::Holder;
 use crate::path::GroupPath;
 use crate::process::{self, Process};
 use crate::state::State;
@@ -32,12 +33,13 @@ const FREEZE_FILE: &str = "freezer.state";
 pub(crate) struct Cgroup1 {
     tree: Tree,
     mirrors: Mirrors,
+    holder: Holder,
 }
 
 impl Cgroup1 {
     pub(crate) fn new(root: &Dir) -> Result<Cgroup1> {
         let tree = Tree::that_freezes(root, &Version::One("freezer".into()), FREEZE_FILE)?;
-        Ok(Cgroup1 { tree, mirrors: Mirrors::default() })
+        Ok(Cgroup1 { tree, mirrors: Mirrors::default(), holder: Holder::this_process()? })
     }
 }
 
@@ -48,6 +50,10 @@ impl Backend for Cgroup1 {
 
     fn is_kernel_root(&self, group: &Node) -> bool {
         self.tree.is_kernel_root(group, self.freeze_file())
+    }
+
+    fn this_process(&self) -> Holder {
+        self.holder
     }
 
     fn whole_path(&self, path: &GroupPath) -> Result<GroupPath> {
@@ -189,7 +195,7 @@ impl Backend for Cgroup1 {
         let passage = match held_caller {
             // It would stop in the gate.
             true => guard::look(self, group, &state).map(|()| None)?,
-            false => Some(guard::enter(self, group, &state, wait)?),
+            false => Some(guard::enter(self, group, &state)?),
         };
         if !was_asked {
             write_once(&state, b"FROZEN").map_err(failed)?;
@@ -197,8 +203,9 @@ impl Backend for Cgroup1 {
         drop(passage);
         let outcome = self.wait_until_frozen(group, &state, was_thawed, wait);
         if outcome.is_err() && !was_asked {
-            // Nothing is half-done after an error.
-            let _ = write_once(&state, b"THAWED");
+            // Nothing is half-done after an error. A checkpoint that has begun since
+            // did so on a frozen group.
+            let _ = guard::enter(self, group, &state).map(|_passage| write_once(&state, b"THAWED"));
         }
         Ok(Attempt { was_asked, held_caller, outcome: outcome? })
     }
@@ -209,7 +216,7 @@ impl Backend for Cgroup1 {
         // lost. It ends soon, or dies and its lock with it. Where that cannot be
         // asked, for want of descriptors, the thaw is not refused for it.
         while matches!(self.is_being_killed(group, &state), Ok(true)) && wait.pause(Duration::from_millis(1)).is_ok() {}
-        let _passage = guard::enter(self, group, &state, wait)?;
+        let _passage = guard::enter(self, group, &state)?;
         // The kernel lets every task go before the write returns.
         write_once(&state, b"THAWED").map_err(|errno| group.failed(errno, "thawing"))?;
         Ok(Outcome::Done)

@@ -17,6 +17,7 @@ use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome, gua
 use crate::blocker::Blocker;
 use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
+use crate::holder::Holder;
 use crate::path::GroupPath;
 use crate::process::{self, Process};
 use crate::state::State;
@@ -37,6 +38,7 @@ pub(crate) struct Cgroup2 {
     /// answer is good for as long as the id is the same.
     caller: Mutex<Option<(u64, Option<GroupPath>)>>,
     mirrors: Mirrors,
+    holder: Holder,
 }
 
 /// A task that sleeps in one of these has nothing left to do before it counts
@@ -66,6 +68,7 @@ impl Cgroup2 {
             this_process: Process::open(0)?,
             caller: Mutex::new(None),
             mirrors: Mirrors::default(),
+            holder: Holder::this_process()?,
         })
     }
 }
@@ -77,6 +80,10 @@ impl Backend for Cgroup2 {
 
     fn is_kernel_root(&self, group: &Node) -> bool {
         self.tree.is_kernel_root(group, self.freeze_file())
+    }
+
+    fn this_process(&self) -> Holder {
+        self.holder
     }
 
     fn whole_path(&self, path: &GroupPath) -> Result<GroupPath> {
@@ -272,7 +279,7 @@ impl Backend for Cgroup2 {
         let passage = match held_caller {
             // It would stop in the gate.
             true => guard::look(self, group, &freeze).map(|()| None)?,
-            false => Some(guard::enter(self, group, &freeze, wait)?),
+            false => Some(guard::enter(self, group, &freeze)?),
         };
         if !was_asked {
             write_once(&freeze, b"1").map_err(failed)?;
@@ -281,8 +288,9 @@ impl Backend for Cgroup2 {
         // Opened while the tasks already stop.
         let outcome = self.events(group).and_then(|events| self.wait_until_frozen(group, &freeze, &events, wait));
         if outcome.is_err() && !was_asked {
-            // Nothing is half-done after an error.
-            let _ = write_once(&freeze, b"0");
+            // Nothing is half-done after an error. A checkpoint that has begun since
+            // did so on a frozen group.
+            let _ = guard::enter(self, group, &freeze).map(|_passage| write_once(&freeze, b"0"));
         }
         Ok(Attempt { was_asked, held_caller, outcome: outcome? })
     }
@@ -290,7 +298,7 @@ impl Backend for Cgroup2 {
     fn thaw(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
         let failed = |errno| group.failed(errno, "thawing");
         let freeze = self.open_freeze_file(group)?;
-        let passage = guard::enter(self, group, &freeze, wait)?;
+        let passage = guard::enter(self, group, &freeze)?;
         write_once(&freeze, b"0").map_err(failed)?;
         drop(passage);
         let events = self.events(group)?;

@@ -29,6 +29,7 @@ use crate::blocker::{Blocker, Evidence};
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::era::Era;
 use crate::error::{Error, Result};
+use crate::holder::Holder;
 use crate::path::GroupPath;
 use crate::process::{self, Process, Stat};
 use crate::state::State;
@@ -81,6 +82,7 @@ pub(crate) struct Embedded {
     stop: StopMethod,
     era: Era,
     sessions: Sessions,
+    holder: Holder,
 }
 
 impl Embedded {
@@ -102,7 +104,15 @@ impl Embedded {
         records::begin_root(&own.dir).map_err(failed)?;
         let root = node(topmost(root)?);
         let is_topmost = root.dir.identity().map_err(failed)? == own.dir.identity().map_err(failed)?;
-        Ok(Embedded { root, own, is_topmost, stop, era: Era::now()?, sessions: Sessions::default() })
+        Ok(Embedded {
+            root,
+            own,
+            is_topmost,
+            stop,
+            era: Era::now()?,
+            sessions: Sessions::default(),
+            holder: Holder::this_process()?,
+        })
     }
 }
 
@@ -113,6 +123,10 @@ impl Backend for Embedded {
 
     fn is_kernel_root(&self, _: &Node) -> bool {
         false
+    }
+
+    fn this_process(&self) -> Holder {
+        self.holder
     }
 
     fn whole_path(&self, path: &GroupPath) -> Result<GroupPath> {

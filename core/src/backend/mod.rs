@@ -9,6 +9,7 @@ use std::str::FromStr;
 use crate::blocker::Blocker;
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
+use crate::holder::Holder;
 use crate::path::GroupPath;
 use crate::process::{self, Process};
 use crate::state::State;
@@ -20,6 +21,7 @@ pub(crate) mod cgroup1;
 pub(crate) mod cgroup2;
 pub(crate) mod embedded;
 pub(crate) mod guard;
+pub(crate) mod lease;
 mod mirrors;
 pub(crate) mod passing;
 mod probe;
@@ -194,6 +196,9 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// Whether this is the root of all control groups, which holds everything
     /// that runs, and which the kernel neither freezes nor kills.
     fn is_kernel_root(&self, group: &Node) -> bool;
+
+    /// The process that opened the hierarchy, as its locks name it.
+    fn this_process(&self) -> Holder;
 
     /// Where a group of the hierarchy lies in the whole tree that this backend
     /// sees, beyond the hierarchy's root.

@@ -16,7 +16,7 @@ use crate::sys::lock::{self, Mode as Lock};
 use crate::sys::{self, Errno, dir::Dir};
 
 /// The byte of its freeze file that the maker of a passing group has locked.
-const MAKER: u64 = (1 << 40) + 3;
+pub(super) const MAKER: u64 = (1 << 40) + 3;
 
 /// How often a passing group is made again that a sweeper took for a dead maker's.
 const TRIES: usize = 100;

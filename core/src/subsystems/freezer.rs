@@ -15,8 +15,10 @@
 
 use std::time::Duration;
 
+use rustix::fs::OFlags;
+
 use crate::attach::Attach;
-use crate::backend::{Effort, Outcome, guard, passing};
+use crate::backend::{Effort, Outcome, guard, lease, passing};
 use crate::blocker;
 use crate::control_file::{ControlFile, flag};
 use crate::deadline::{Deadline, Ended, Meanwhile, Wait};
@@ -229,7 +231,7 @@ impl Group {
     /// ENODEV: the group was removed. ECHILD: in a forked child.
     pub fn state(&self) -> Result<State> {
         let backend = self.backend()?;
-        if guard::is_leased(backend, self.node())? {
+        if lease::is_on(backend, self.node())? {
             return Ok(State::Checkpointing);
         }
         backend.state(self.node())
@@ -296,8 +298,12 @@ impl Group {
 fn write_state(group: &Group, text: &str) -> Result<()> {
     match text {
         "FROZEN" => match group.freeze_with(FreezeOptions::within(Duration::ZERO)) {
-            Err(error) if error.errno() == libc::EBUSY && matches!(group.state()?, State::Freezing | State::Frozen) => {
-                Ok(())
+            Err(error) if error.errno() == libc::EBUSY && group.state()? != State::Thawed => {
+                // It does not freeze at once; or it may not.
+                let backend = group.backend()?;
+                let file = group.node().dir.open_file(backend.freeze_file(), OFlags::RDONLY);
+                let file = file.map_err(|errno| group.node().failed(errno, "opening the freeze file"))?;
+                guard::look(backend, group.node(), file)
             }
             other => other,
         },

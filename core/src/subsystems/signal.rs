@@ -1,7 +1,6 @@
 //! Signals to a whole group, and its end.
 
-use crate::backend::guard::Ending;
-use crate::backend::{self, Outcome};
+use crate::backend::{self, Outcome, guard};
 use crate::blocker;
 use crate::control_file::{ControlFile, number};
 use crate::deadline::{Ended, Wait};
@@ -61,9 +60,9 @@ impl Group {
         if backend.is_kernel_root(self.node()) {
             return Err(Error::new(libc::EINVAL, "the kernel's own root group holds everything; it takes no signal"));
         }
-        let _ending = match signal {
+        let _passage = match signal {
             0 => None,
-            _ => Some(Ending::of(backend, self.node())?),
+            _ => guard::end_all(backend, self.node())?,
         };
         if signal == libc::SIGKILL { self.kill_all() } else { self.signal_all(signal) }
     }

@@ -4,6 +4,7 @@
 //! included, and a thread or a library that opens and closes the same file
 //! does not lose them, as with the older locks (fcntl(2), Linux 3.15).
 
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::{Errno, Result, last_errno};
@@ -36,12 +37,18 @@ pub(crate) fn is_locked(file: impl AsFd, byte: u64, mode: Mode) -> Result<bool> 
     command(file, libc::F_OFD_GETLK, kind(mode), byte).map(|found| found != libc::F_UNLCK)
 }
 
-/// Some byte of a range that somebody else has locked so that such a lock of ours
-/// would not be had.
-pub(crate) fn any_locked(file: impl AsFd, range: std::ops::Range<u64>, mode: Mode) -> Result<Option<u64>> {
-    let mut lock = request(kind(mode), range)?;
+/// Some bytes of a range that somebody else has locked so that such a lock of ours
+/// would not be had: what one lock covers of it.
+pub(crate) fn any_locked(file: impl AsFd, range: Range<u64>, mode: Mode) -> Result<Option<Range<u64>>> {
+    let mut lock = request(kind(mode), range.clone())?;
     control(file, libc::F_OFD_GETLK, &mut lock)?;
-    Ok((libc::c_int::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_start as u64))
+    if libc::c_int::from(lock.l_type) == libc::F_UNLCK {
+        return Ok(None);
+    }
+    let start = (lock.l_start as u64).max(range.start);
+    // A length of 0 reaches to the end of all offsets.
+    let end = if lock.l_len == 0 { range.end } else { (lock.l_start + lock.l_len) as u64 };
+    Ok(Some(start..end.min(range.end)))
 }
 
 fn kind(mode: Mode) -> libc::c_int {
@@ -57,7 +64,7 @@ fn command(file: impl AsFd, command: libc::c_int, kind: libc::c_int, byte: u64) 
     Ok(libc::c_int::from(lock.l_type))
 }
 
-fn request(kind: libc::c_int, range: std::ops::Range<u64>) -> Result<libc::flock> {
+fn request(kind: libc::c_int, range: Range<u64>) -> Result<libc::flock> {
     let start = libc::off_t::try_from(range.start).map_err(|_| Errno::INVAL)?;
     let length = libc::off_t::try_from(range.end.saturating_sub(range.start)).map_err(|_| Errno::INVAL)?;
     Ok(libc::flock {

@@ -13,7 +13,12 @@ use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
 use crate::state::State;
 use crate::sys::Errno;
+use crate::sys::dir::write_once;
 use crate::sys::lock::{self, Mode as Lock};
+
+/// How long others are waited for who have the killer's byte locked and cannot be
+/// killers, for those lock it for writing. A mere reader keeps nobody from killing.
+const READERS: Duration = Duration::from_millis(100);
 
 impl Cgroup1 {
     /// Kills when nobody else is killing here, above or below: two who each hold
@@ -21,8 +26,11 @@ impl Cgroup1 {
     pub(super) fn take_turn_and_kill(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
         let file = self.state_file(group)?;
         let failed = |errno| group.failed(errno, "locking freezer.state");
+        let patience = Deadline::after(READERS);
         loop {
-            if lock::try_lock(&file, KILLING, Lock::Write).map_err(failed)? {
+            let has_turn = lock::try_lock(&file, KILLING, Lock::Write).map_err(failed)?
+                || (patience.passed() && !lock::is_locked(&file, KILLING, Lock::Read).map_err(failed)?);
+            if has_turn {
                 // Who kills above goes first: we would wait for each other else.
                 if !self.is_killed_above(group)? {
                     break;
@@ -50,7 +58,7 @@ impl Cgroup1 {
 
     /// Whether somebody kills this group, or one above it.
     pub(super) fn is_being_killed(&self, group: &Node, state: &File) -> Result<bool> {
-        let locked = lock::is_locked(state, KILLING, Lock::Write);
+        let locked = lock::is_locked(state, KILLING, Lock::Read);
         Ok(locked.map_err(|errno| group.failed(errno, "looking at the locks"))? || self.is_killed_above(group)?)
     }
 
@@ -58,7 +66,7 @@ impl Cgroup1 {
         let (top, above) = self.tree.above(&group.path);
         for path in above.iter().filter(|path| !path.is_root()) {
             let state = top.open_dir(path.as_path()).and_then(|dir| dir.open_file("freezer.state", OFlags::RDONLY));
-            match state.and_then(|file| lock::is_locked(&file, KILLING, Lock::Write)) {
+            match state.and_then(|file| lock::is_locked(&file, KILLING, Lock::Read)) {
                 Ok(true) => return Ok(true),
                 // What is above a delegated directory may be hidden from us.
                 Ok(false) | Err(Errno::ACCESS | Errno::PERM) => {}
@@ -73,7 +81,7 @@ impl Cgroup1 {
         for child in group.every_child()? {
             child?.walk(&mut |node| {
                 let state: File = self.state_file(node)?;
-                let locked = lock::is_locked(&state, KILLING, Lock::Write);
+                let locked = lock::is_locked(&state, KILLING, Lock::Read);
                 found |= locked.map_err(|errno| node.failed(errno, "looking at the locks"))?;
                 Ok(())
             })?;
@@ -109,7 +117,7 @@ impl Cgroup1 {
         loop {
             if !inside {
                 let mut hold = Wait::until(Deadline::after(wait.deadline().at_most(Duration::from_millis(50))));
-                self.freeze(group, &mut hold, false)?;
+                self.hold_still(group, &mut hold)?;
             }
             let killed = kill_listed(self, group);
             let released =
@@ -129,6 +137,16 @@ impl Cgroup1 {
             // Whom we may not kill will not go; the others have.
             killed?;
         }
+    }
+
+    /// For a killer, whom no checkpoint stands in the way of.
+    fn hold_still(&self, group: &Node, wait: &mut Wait<'_>) -> Result<()> {
+        let state = self.state_file(group)?;
+        let failed = |errno| group.failed(errno, "freezing");
+        write_once(&state, b"FROZEN").map_err(failed)?;
+        self.wait_until_frozen(group, &state, false, wait).map(drop).inspect_err(|_| {
+            let _ = write_once(&state, b"THAWED");
+        })
     }
 
     /// Below a frozen ancestor nothing can be let go in place: the victims are

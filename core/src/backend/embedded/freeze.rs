@@ -55,7 +55,7 @@ impl Embedded {
         let passage = match with_caller {
             // It might stop in the gate.
             true => guard::look(self, group, request).map(|()| None)?,
-            false => Some(guard::enter(self, group, request, wait)?),
+            false => Some(guard::enter(self, group, request)?),
         };
         let turn = self.turn(group, wait.deadline())?;
         let caller = locate(&turn.roll, process::this_process());
@@ -265,7 +265,7 @@ impl Embedded {
     /// Takes the request back and continues whom it held, in one step.
     pub(super) fn let_go(&self, group: &Node, wait: &mut Wait<'_>) -> Result<Outcome> {
         {
-            let _passage = guard::enter(self, group, self.request_file(group)?, wait)?;
+            let _passage = guard::enter(self, group, self.request_file(group)?)?;
             let _held = self.lock_until(wait.deadline())?;
             let roll = Roll::read(&self.root)?;
             let pages = roll.subtree(group)?;

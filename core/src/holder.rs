@@ -1,0 +1,136 @@
+//! Locks that say who holds them: the holder is in the offset of the locked byte.
+//!
+//! So they need no record that could be out of date, and end with their holder: the
+//! lock that a forked child goes on keeping for a holder who was killed is known to
+//! be void.
+
+use std::ops::Range;
+use std::os::fd::AsFd;
+
+use crate::error::{Error, Result};
+use crate::process::{self, Stat};
+use crate::sys::lock::{self, Mode};
+use crate::sys::{self, Errno};
+
+/// The bytes of a file for one purpose, one for each process that there can be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bytes(u64);
+
+/// Whoever acts upon the group, for reading.
+pub(crate) const WORKERS: Bytes = Bytes(1 << 60);
+/// Whoever begins a lease on it, for writing.
+pub(crate) const BEGINNERS: Bytes = Bytes(2 << 60);
+/// Whoever kills or removes it, for reading.
+pub(crate) const ENDERS: Bytes = Bytes(3 << 60);
+/// Whoever holds a reference on it, for reading.
+pub(crate) const REFERENCES: Bytes = Bytes(4 << 60);
+
+/// A process: from the top of the offset's 60 bits, 14 of its pid namespace, 22 of
+/// its number (the kernel's limit), 24 of its start time. Two processes whose bits
+/// are the same are of the same number and 46 hours apart (2^24 ticks), or multiples
+/// of it, to a hundredth of a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    namespace: u64,
+    pid: i32,
+    start_time: u64,
+}
+
+const NAMESPACE: u64 = (1 << 14) - 1;
+const PID: u64 = (1 << 22) - 1;
+const START_TIME: u64 = (1 << 24) - 1;
+
+impl Holder {
+    /// The caller's process.
+    pub(crate) fn this_process() -> Result<Holder> {
+        let failed = |errno| Error::os(errno, "looking at our own process");
+        let pid = process::this_process();
+        let start_time = Stat::of(pid).map_err(failed)?.start_time & START_TIME;
+        Ok(Holder { namespace: this_namespace().map_err(failed)?, pid, start_time })
+    }
+
+    fn id(self) -> u64 {
+        self.namespace << 46 | (self.pid as u64) << 24 | self.start_time
+    }
+
+    /// Only who is told to be gone is dead: whoever cannot be looked at, for want
+    /// of a descriptor, may be there. So may be whoever is in another pid namespace.
+    fn is_alive(self) -> sys::Result<bool> {
+        if self.namespace != this_namespace()? {
+            return Ok(true);
+        }
+        match Stat::of(self.pid) {
+            Ok(stat) => Ok(stat.start_time & START_TIME == self.start_time && stat.is_alive()),
+            Err(Errno::SRCH) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn name(self) -> String {
+        match this_namespace() {
+            Ok(namespace) if namespace == self.namespace => format!("process {}", self.pid),
+            _ => format!("process {} of another pid namespace", self.pid),
+        }
+    }
+}
+
+impl From<u64> for Holder {
+    fn from(byte: u64) -> Holder {
+        Holder { namespace: byte >> 46 & NAMESPACE, pid: (byte >> 24 & PID) as i32, start_time: byte & START_TIME }
+    }
+}
+
+impl Bytes {
+    /// The first of them all.
+    pub(crate) fn first(self) -> u64 {
+        self.0
+    }
+
+    /// The byte of one process.
+    pub(crate) fn of(self, holder: Holder) -> u64 {
+        self.0 | holder.id()
+    }
+
+    /// Somebody alive who has such a lock that one of ours would not be had; which
+    /// byte, and who it is, for a message.
+    pub(crate) fn held(self, file: impl AsFd, mode: Mode) -> Result<Option<(u64, String)>> {
+        let failed = |errno| Error::os(errno, "looking at the locks of a freeze file");
+        let mut unseen: Vec<Range<u64>> = std::iter::once(self.0..self.0 + (1 << 60)).collect();
+        // The kernel tells of one lock in a range, any of them. More than these, all
+        // void, are a thousand forked children of holders that were killed.
+        for _ in 0..1000 {
+            let Some(range) = unseen.pop() else { return Ok(None) };
+            let Some(found) = lock::any_locked(&file, range.clone(), mode).map_err(failed)? else { continue };
+            if found.end - found.start > 1 {
+                return Ok(Some((found.start, "somebody who has many bytes locked".to_owned())));
+            }
+            let holder = Holder::from(found.start);
+            let unknown = |errno| Error::os(errno, format_args!("looking at {}, which has a lock", holder.name()));
+            if holder.is_alive().map_err(unknown)? {
+                return Ok(Some((found.start, holder.name())));
+            }
+            unseen.extend([range.start..found.start, found.end..range.end].into_iter().filter(|part| !part.is_empty()));
+        }
+        Ok(Some((self.0, "somebody among more than can be looked at".to_owned())))
+    }
+}
+
+/// The low bits of the inode that stands for our pid namespace.
+fn this_namespace() -> sys::Result<u64> {
+    rustix::fs::stat("/proc/self/ns/pid").map(|stat| stat.st_ino & NAMESPACE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_says_who_holds_it() {
+        let holder = Holder { namespace: 0x3ffc, pid: (1 << 22) - 1, start_time: 0xff_ffff };
+        for bytes in [WORKERS, BEGINNERS, ENDERS, REFERENCES] {
+            assert!((bytes.0..bytes.0 + (1 << 60)).contains(&bytes.of(holder)));
+            assert_eq!(Holder::from(bytes.of(holder)), holder);
+        }
+        assert_eq!(Holder::this_process().unwrap().is_alive(), Ok(true));
+    }
+}
