@@ -15,6 +15,7 @@ use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::hold;
+use crate::outer;
 use crate::proof::{Proof, Stillness};
 use crate::state::State;
 use crate::stray;
@@ -65,6 +66,8 @@ impl CheckpointOptions {
 pub struct Checkpoint {
     group: Group,
     held: Held,
+    /// The parent that holds the group, which nobody thaws meanwhile, either.
+    outer: Option<(Group, Held)>,
     /// `None`: the tool has its own.
     proof: Option<Proof>,
     /// The group was frozen by one above it alone, and is asked itself only for this.
@@ -146,7 +149,15 @@ impl Group {
     /// does not get on with it. EACCES: not permitted to freeze it. ENODEV: the group
     /// was removed. ECHILD: in a forked child.
     pub fn break_checkpoint(&self) -> Result<()> {
-        lease::end_by_force(self.backend()?, self.node(), &mut Wait::until(self.hierarchy().deadline()))?;
+        let backend = self.backend()?;
+        let mut wait = Wait::until(self.hierarchy().deadline());
+        lease::end_by_force(backend, self.node(), &mut wait)?;
+        if let Some(outer) = outer::of(self)? {
+            match lease::end_by_force(backend, outer.node(), &mut wait) {
+                Err(error) if error.is(libc::ENOENT) => {}
+                other => other?,
+            }
+        }
         hold::settle(self)
     }
 
@@ -166,17 +177,24 @@ impl Group {
         let mut wait = Wait::until(deadline);
         let is_ready = || self.is_frozen_by_itself();
         let held = Held::begin(backend, node, options.external, &mut wait, &is_ready)?;
-        // From here on, whatever fails gives the lease up by being dropped.
+        // From here on, whatever fails gives the leases up by being dropped.
         let mut checkpoint = Checkpoint {
             group: self.clone(),
             held,
+            outer: None,
             proof: None,
             is_asked_for_this: false,
             origin: Origin::here(),
             is_over: false,
         };
+        if let Some(outer) = outer::of(self)? {
+            let is_ready = || outer.is_frozen_by_itself();
+            let held = Held::begin(backend, outer.node(), options.external, &mut wait, &is_ready)?;
+            checkpoint.outer = Some((outer, held));
+        }
         if !options.external {
-            checkpoint.proof = Some(Proof::begin(backend, node, options.wakeups, &mut wait)?);
+            let stands_still = checkpoint.stands_still().node();
+            checkpoint.proof = Some(Proof::begin(backend, stands_still, options.wakeups, &mut wait)?);
         }
         if let Some(root) = root {
             stray::refuse_strays(self, root)?;
@@ -232,7 +250,7 @@ impl Checkpoint {
             return Err(lease::broken(node));
         }
         match &self.proof {
-            Some(proof) => proof.verify(backend, node),
+            Some(proof) => proof.verify(backend, self.stands_still().node()),
             None => Ok(Stillness::default()),
         }
     }
@@ -258,13 +276,23 @@ impl Checkpoint {
         over.map(|()| stillness)
     }
 
+    /// What must not be thawed: the parent that holds the group, or the group.
+    fn stands_still(&self) -> &Group {
+        self.outer.as_ref().map_or(&self.group, |(outer, _)| outer)
+    }
+
     fn finish(&mut self) -> Result<()> {
         if self.is_over || !self.origin.is_here() {
             return Ok(());
         }
         self.is_over = true;
         let mut wait = Wait::until(self.group.hierarchy().deadline());
-        let over = self.held.give_up(self.group.backend()?, self.group.node(), &mut wait);
+        let backend = self.group.backend()?;
+        let over = self.held.give_up(backend, self.group.node(), &mut wait);
+        if let Some((outer, held)) = &self.outer {
+            // Whoever broke the one may have broken the other.
+            let _ = held.give_up(backend, outer.node(), &mut wait);
+        }
         if self.is_asked_for_this {
             hold::thaw_or_owe(&self.group)?;
         }

@@ -15,6 +15,7 @@ use crate::deadline::Wait;
 use crate::error::{Error, Result};
 use crate::frozen_time;
 use crate::hierarchy::Hierarchy;
+use crate::outer;
 use crate::path::{GroupPath, check_name};
 use crate::reference;
 use crate::release;
@@ -85,7 +86,7 @@ impl Group {
     }
 
     /// Makes a group right below this one.
-    fn create_child(&self, name: &OsStr) -> Result<Group> {
+    pub(crate) fn create_child(&self, name: &OsStr) -> Result<Group> {
         let backend = self.backend()?;
         let subsystems = self.hierarchy.every_subsystem()?;
         let path = self.path().child(name);
@@ -209,7 +210,9 @@ impl Group {
         } else if backend.is_populated(&self.node)? {
             return Err(Error::new(libc::EBUSY, format!("{self} has processes: {}", self.first_members()?)));
         }
-        self.remove_below(&parent, options, &mut wait)
+        let outer = outer::of(self)?;
+        self.remove_below(&parent, options, &mut wait)?;
+        outer.map_or(Ok(()), |outer| outer::remove(&outer))
     }
 
     /// Gives the group another name in its parent, and returns a handle for it.

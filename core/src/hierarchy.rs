@@ -15,6 +15,7 @@ use crate::doctor;
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::options::Options;
+use crate::outer;
 use crate::path::GroupPath;
 use crate::place::{check_hierarchy_name, place};
 use crate::reference;
@@ -36,6 +37,7 @@ struct Inner {
     backend: Box<dyn Backend>,
     bound: Bound,
     time_limit: std::time::Duration,
+    hold_by_parent: bool,
     /// Somebody else's directory, opened by `root=`: nothing is recorded on it
     /// and it is not removed.
     adopted: bool,
@@ -234,13 +236,14 @@ impl Hierarchy {
     ///
     /// # Errors
     ///
-    /// EEXIST: there is one. EINVAL, ENAMETOOLONG: no path for a group
-    /// ([`GroupPath::parse`]). EACCES: not permitted. ENODEV: the hierarchy has
+    /// EEXIST: there is one, or, with `hold=parent`, its parent is there. EINVAL,
+    /// ENAMETOOLONG: no path for a group ([`GroupPath::parse`]). EACCES: not permitted. ENODEV: the hierarchy has
     /// ended. ENOENT: it is bound to a subsystem that is not registered here.
     /// ECHILD: in a forked child. What the `create` of a subsystem gives. After
     /// a failure nothing is left of what the call made.
     pub fn create(&self, path: impl AsRef<[u8]>) -> Result<Group> {
-        Group::create(self, &GroupPath::parse(path)?)
+        let path = GroupPath::parse(path)?;
+        if self.0.hold_by_parent { outer::create(self, &path) } else { Group::create(self, &path) }
     }
 
     /// Makes a group below the one that a process is in, with that group's
@@ -378,6 +381,7 @@ impl Hierarchy {
             backend,
             bound,
             time_limit: options.time_limit(),
+            hold_by_parent: options.holds_by_parent(),
             adopted: false,
             system,
             origin: Origin::here(),
@@ -415,6 +419,7 @@ impl Hierarchy {
             backend,
             bound,
             time_limit: options.time_limit(),
+            hold_by_parent: options.holds_by_parent(),
             adopted: true,
             system: None,
             origin: Origin::here(),

@@ -127,6 +127,7 @@ mod hold;
 mod holder;
 mod monitor;
 mod options;
+mod outer;
 mod path;
 mod place;
 mod process;

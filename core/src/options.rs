@@ -22,6 +22,7 @@ pub struct Options {
     state: Option<PathBuf>,
     deadline: Duration,
     stop: StopMethod,
+    hold_by_parent: bool,
 }
 
 impl Default for Options {
@@ -33,6 +34,7 @@ impl Default for Options {
             state: None,
             deadline: Duration::from_secs(10),
             stop: StopMethod::Signal,
+            hold_by_parent: false,
         }
     }
 }
@@ -48,6 +50,7 @@ impl Options {
     /// | `state=DIR` | the system the hierarchy belongs to |
     /// | `deadline=MS` | bounds remove, kill, spawn, attach and thaw; 10000 |
     /// | `stop=signal`, `ptrace` | how the embedded backend stops a task |
+    /// | `hold=parent` | groups are made with a parent of their own that is frozen with them |
     ///
     /// # Errors
     ///
@@ -138,6 +141,15 @@ impl Options {
         self
     }
 
+    /// Makes each group with a parent of its own, which is frozen and thawed with it: who
+    /// thaws the group by the kernel's own file then changes nothing. Its path needs two
+    /// names, `web/1`; `web` is the parent, must not be there yet, and goes with it.
+    #[must_use]
+    pub fn hold_by_parent(mut self, hold: bool) -> Options {
+        self.hold_by_parent = hold;
+        self
+    }
+
     fn set(&mut self, key: &str, value: &OsStr) -> Result<()> {
         let word = value.to_string_lossy();
         match key {
@@ -162,7 +174,12 @@ impl Options {
                     _ => return Err(invalid(format!("stop={word}: not one of signal, ptrace"))),
                 }
             }
-            _ => return Err(invalid(format!("unknown option {key}=; there are backend, root, state, deadline, stop"))),
+            "hold" if word == "parent" => self.hold_by_parent = true,
+            "hold" => return Err(invalid(format!("hold={word}: only parent can hold"))),
+            _ => {
+                let why = format!("unknown option {key}=; there are backend, root, state, deadline, stop, hold");
+                return Err(invalid(why));
+            }
         }
         Ok(())
     }
@@ -193,6 +210,10 @@ impl Options {
         self.deadline
     }
 
+    pub(crate) fn holds_by_parent(&self) -> bool {
+        self.hold_by_parent
+    }
+
     pub(crate) fn stop_method(&self) -> StopMethod {
         self.stop
     }
@@ -213,8 +234,16 @@ mod tests {
         for text in [",", "freezer,", ",freezer", "freezer,,signal", "freezer,freezer", "backend=", "backend=cgroup3"] {
             assert_eq!(errno(text), libc::EINVAL, "{text:?}");
         }
-        for text in ["deadline=soon", "deadline=-1", "stop=gently", "speed=high", "root=here", "=x", "root=/a,root=/b"]
-        {
+        for text in [
+            "deadline=soon",
+            "deadline=-1",
+            "stop=gently",
+            "hold=me",
+            "speed=high",
+            "root=here",
+            "=x",
+            "root=/a,root=/b",
+        ] {
             assert_eq!(errno(text), libc::EINVAL, "{text:?}");
         }
         assert_eq!(errno("freezer,nosuch"), libc::ENOENT);

@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::frozen_time;
 use crate::group::Group;
 use crate::hold;
+use crate::outer;
 use crate::state::State;
 use crate::subsystem::Subsystem;
 
@@ -174,14 +175,14 @@ impl Group {
             let _ = frozen_time::begin(backend, self.node(), began);
         }
         let error = match attempt.outcome {
-            Outcome::Done => return Ok(()),
+            Outcome::Done => return outer::freeze(self, deadline),
             // The caller was stopped, and runs again: somebody thawed it.
             Outcome::Cancelled if attempt.held_caller => return Ok(()),
             Outcome::Cancelled => {
                 return Err(Error::new(libc::ECANCELED, format!("somebody thawed {self} while it was freezing")));
             }
             Outcome::Ended(ended) => match self.not_frozen(ended, deadline) {
-                Ok(None) => return Ok(()),
+                Ok(None) => return outer::freeze(self, deadline),
                 Ok(Some(error)) | Err(error) => error,
             },
         };
@@ -213,6 +214,7 @@ impl Group {
         // own in here. None has in a group that a checkpoint holds.
         passing::sweep(backend, self.node());
         let outcome = backend.thaw(self.node(), &mut Wait::until(deadline))?;
+        outer::thaw(self)?;
         frozen_time::end(backend, self.node())?;
         hold::forget(self.node())?;
         match outcome {
