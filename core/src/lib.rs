@@ -70,6 +70,23 @@
 //! # }
 //! ```
 //!
+//! # An image of a group that stands still
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! # fn take_the_image(pid: i32) {}
+//! # fn image(web: &cgf::Group, pid: i32) -> cgf::Result<()> {
+//! web.freeze(Duration::from_secs(5))?;
+//! // Whoever thaws, moves or kills now through this library gets EBUSY.
+//! let checkpoint = web.checkpoint(Some(pid))?;
+//! take_the_image(pid);
+//! // ESTALE: a task could run meanwhile, and which; the image is no good.
+//! checkpoint.end()?;
+//! web.thaw()
+//! # }
+//! ```
+//!
 //! # What happens, as it happens
 //!
 //! ```
