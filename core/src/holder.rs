@@ -22,7 +22,9 @@ pub(crate) const WORKERS: Bytes = Bytes(1 << 60);
 pub(crate) const BEGINNERS: Bytes = Bytes(2 << 60);
 /// Whoever kills or removes it, for reading.
 pub(crate) const ENDERS: Bytes = Bytes(3 << 60);
-/// Whoever holds a reference on it, for reading.
+/// Whoever has the lock of an embedded hierarchy, for writing.
+pub(crate) const KEEPERS: Bytes = Bytes(5 << 60);
+/// Whoever holds a reference on a group, for reading.
 pub(crate) const REFERENCES: Bytes = Bytes(4 << 60);
 
 /// A process: from the top of the offset's 60 bits, 14 of its pid namespace, 22 of
@@ -115,6 +117,26 @@ impl Bytes {
     }
 }
 
+/// Tries to be the only one who has a write lock on one of these bytes: ours, which
+/// is unlocked when one is done. `false`: somebody else has one, or another thread.
+pub(crate) fn take_turn(file: impl AsFd, bytes: Bytes, holder: Holder) -> Result<bool> {
+    let failed = |errno| Error::os(errno, "locking a file of the hierarchy");
+    let is_taken = || bytes.held(&file, Mode::Read).map(|other| other.is_some());
+    let byte = bytes.of(holder);
+    // Looked first, so that those who wait do not keep each other out.
+    if is_taken()? || !lock::try_lock(&file, byte, Mode::Write).map_err(failed)? {
+        return Ok(false);
+    }
+    // Two who meet both go back, and come again at different times.
+    match is_taken() {
+        Ok(false) => Ok(true),
+        other => {
+            lock::unlock(&file, byte).map_err(failed)?;
+            other.map(|_| false)
+        }
+    }
+}
+
 /// The low bits of the inode that stands for our pid namespace.
 fn this_namespace() -> sys::Result<u64> {
     rustix::fs::stat("/proc/self/ns/pid").map(|stat| stat.st_ino & NAMESPACE)
@@ -127,7 +149,7 @@ mod tests {
     #[test]
     fn a_byte_says_who_holds_it() {
         let holder = Holder { namespace: 0x3ffc, pid: (1 << 22) - 1, start_time: 0xff_ffff };
-        for bytes in [WORKERS, BEGINNERS, ENDERS, REFERENCES] {
+        for bytes in [WORKERS, BEGINNERS, ENDERS, REFERENCES, KEEPERS] {
             assert!((bytes.0..bytes.0 + (1 << 60)).contains(&bytes.of(holder)));
             assert_eq!(Holder::from(bytes.of(holder)), holder);
         }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use rustix::fs::{Mode as Access, OFlags};
 
 use crate::attribute;
-use crate::backend::guard::Passage;
+use crate::backend::guard::{self, Passage};
 use crate::backend::{Backend, Node};
 use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
@@ -115,7 +115,11 @@ pub(crate) fn using<T>(group: &Group, enter: impl FnOnce() -> Result<T>) -> Resu
     match entering.look().and_then(|()| enter()) {
         Ok(entered) => Ok((entered, Entered { group: group.clone(), was_released: entering.was_released })),
         Err(error) => {
+            let was_refused = error.is(libc::EBUSY);
             entering.undo()?;
+            if was_refused {
+                guard::step_back();
+            }
             Err(error)
         }
     }

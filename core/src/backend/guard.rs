@@ -70,6 +70,17 @@ impl<F: AsFd> Passage<F> {
         look(backend, group, &self.file)
     }
 
+    fn unless_leased(self, backend: &dyn Backend, group: &Node) -> Result<Passage<F>> {
+        match self.look(backend, group) {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                drop(self);
+                step_back();
+                Err(error)
+            }
+        }
+    }
+
     pub(crate) fn file(&self) -> &F {
         &self.file
     }
@@ -87,9 +98,7 @@ impl<F: AsFd> Drop for Passage<F> {
 ///
 /// EBUSY: a checkpoint holds it, or one above.
 pub(crate) fn enter<F: AsFd>(backend: &dyn Backend, group: &Node, file: F) -> Result<Passage<F>> {
-    let passage = Passage::announce(backend, group, file, WORKERS)?;
-    passage.look(backend, group)?;
-    Ok(passage)
+    Passage::announce(backend, group, file, WORKERS)?.unless_leased(backend, group)
 }
 
 /// The same for whoever acts upon a group that it is in, and so might not come back
@@ -114,7 +123,11 @@ pub(crate) fn leave(backend: &dyn Backend, whom: Whom<'_>, wait: &mut Wait<'_>) 
             };
             let home = Guarded { backend, node, whole: node.path.clone() };
             let passage = Passage::announce(backend, node, file, WORKERS)?;
-            home.refuse_if_leased(&passage.file).map_err(|error| error.context(format_args!("taking {id} away")))?;
+            if let Err(error) = home.refuse_if_leased(&passage.file) {
+                drop((passage, passages));
+                step_back();
+                return Err(error.context(format_args!("taking {id} away")));
+            }
             passages.push(passage);
         }
         // Somebody may have moved it before we had the passage.
@@ -127,11 +140,15 @@ pub(crate) fn leave(backend: &dyn Backend, whom: Whom<'_>, wait: &mut Wait<'_>) 
     }
 }
 
+/// Keeps whoever was refused from announcing itself again at once: whoever begins the
+/// lease needs a moment in which nobody does.
+pub(crate) fn step_back() {
+    std::thread::sleep(Duration::from_millis(1));
+}
+
 /// Leave to remove one group without those below.
 pub(crate) fn end<F: AsFd>(backend: &dyn Backend, group: &Node, file: F) -> Result<Passage<F>> {
-    let passage = Passage::announce(backend, group, file, ENDERS)?;
-    passage.look(backend, group)?;
-    Ok(passage)
+    Passage::announce(backend, group, file, ENDERS)?.unless_leased(backend, group)
 }
 
 /// Leave to kill or remove a group and those below; for as long as that takes. Without
@@ -145,14 +162,21 @@ pub(crate) fn end_all(backend: &dyn Backend, group: &Node) -> Result<Option<Pass
         Err(Errno::ACCESS | Errno::PERM) => return Ok(None),
         Err(errno) => return Err(group.failed(errno, "opening the freeze file")),
     };
-    for child in group.every_child()? {
+    let below = group.every_child()?.try_for_each(|child| {
         child?.walk(&mut |node| match node.dir.open_file(backend.freeze_file(), OFlags::RDONLY) {
             Ok(file) => lease::refuse(node, &file),
             Err(Errno::ACCESS | Errno::PERM) => Ok(()),
             Err(errno) => Err(node.failed(errno, "looking at the locks of the freeze file")),
-        })?;
+        })
+    });
+    match below {
+        Ok(()) => Ok(Some(passage)),
+        Err(error) => {
+            drop(passage);
+            step_back();
+            Err(error)
+        }
     }
-    Ok(Some(passage))
 }
 
 /// A group, and where it lies in all that its backend can see.

@@ -24,7 +24,7 @@ use crate::attribute;
 use crate::deadline::{Deadline, Wait};
 use crate::era::Era;
 use crate::error::{Error, Result};
-use crate::holder::{BEGINNERS, Bytes, ENDERS, WORKERS};
+use crate::holder::{self, BEGINNERS, Bytes, ENDERS, WORKERS};
 use crate::path::GroupPath;
 use crate::process::{self, Stat};
 use crate::reference;
@@ -188,35 +188,19 @@ struct Beginning {
 }
 
 impl Beginning {
-    /// Of two who meet, the one with the lower byte waits for the other to go back.
     /// EBUSY: somebody else does not get on with it.
     fn alone(backend: &dyn Backend, group: &Node, wait: &mut Wait<'_>) -> Result<Beginning> {
         let file = open(backend, group)?;
-        let failed = |errno| group.failed(errno, "locking the freeze file");
-        let byte = BEGINNERS.of(backend.this_process());
         let least = Deadline::after(LEAST);
-        let mut is_ours = false;
-        loop {
-            // Another thread of ours has the same byte.
-            is_ours = is_ours || lock::try_lock(&file, byte, Mode::Write).map_err(failed)?;
-            if is_ours {
-                match BEGINNERS.held(&file, Mode::Read)? {
-                    None => return Ok(Beginning { file, byte }),
-                    Some((other, _)) if other < byte => {
-                        lock::unlock(&file, byte).map_err(failed)?;
-                        is_ours = false;
-                    }
-                    Some(_) => {}
-                }
-            }
+        while !holder::take_turn(&file, BEGINNERS, backend.this_process())? {
             if wait.pause(PAUSE).is_err() {
                 if least.passed() {
-                    let _ = lock::unlock(&file, byte);
                     return Err(held_up(&group.path, &file, "somebody else is about to begin one"));
                 }
                 std::thread::sleep(PAUSE);
             }
         }
+        Ok(Beginning { file, byte: BEGINNERS.of(backend.this_process()) })
     }
 }
 

@@ -1,9 +1,10 @@
 //! One lock for a hierarchy: whoever reads or writes its records holds it. The
 //! file's content is the [`Era`](crate::era::Era) and the process of the last holder.
 //!
-//! It is an open-file-description lock, so a holder that is killed gives it
-//! back, and two threads of one process exclude each other as two processes
-//! do. It is held while one looks and acts, never while one waits.
+//! It is an open-file-description lock on a byte that says who holds it
+//! ([`holder`](crate::holder)), so a holder that is killed gives it back, also if a
+//! forked child has a copy of its descriptor, and two threads of one process exclude
+//! each other as two processes do. It is held while one looks and acts, never while one waits.
 //!
 //! Tasks are stopped under it, so that none of them holds it when it is sent the
 //! stop. One that is in the system call which takes the lock may still get it
@@ -21,6 +22,7 @@ use crate::backend::{KILLING, Node};
 use crate::deadline::Deadline;
 use crate::era::Era;
 use crate::error::{Error, Result};
+use crate::holder::{self, Holder, KEEPERS};
 use crate::process;
 use crate::sys::{self, Errno, dir, dir::Dir, lock};
 
@@ -38,13 +40,14 @@ const RESCUE: Duration = Duration::from_millis(30);
 #[derive(Debug)]
 pub(super) struct Held {
     file: File,
+    byte: u64,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         // Closing would not do: a child that another thread forks meanwhile
         // has a copy of the descriptor, and would keep the lock.
-        let _ = lock::unlock(&self.file, 0);
+        let _ = lock::unlock(&self.file, self.byte);
     }
 }
 
@@ -60,7 +63,9 @@ pub(super) fn take(root: &Node, era: &Era, deadline: Deadline) -> Result<Held> {
     let patience = Deadline::after(left);
     let mut pause = Duration::from_micros(20);
     let mut rescue = RESCUE;
-    while !lock::try_lock(&file, 0, lock::Mode::Write).map_err(failed)? {
+    // Not whoever opened the hierarchy: a helper is another process.
+    let holder = Holder::this_process()?;
+    while !holder::take_turn(&file, KEEPERS, holder)? {
         if patience.passed() {
             return Err(busy(&file));
         }
@@ -71,7 +76,7 @@ pub(super) fn take(root: &Node, era: &Era, deadline: Deadline) -> Result<Held> {
         std::thread::sleep(patience.at_most(pause));
         pause = (2 * pause).min(Duration::from_millis(1));
     }
-    let held = Held { file };
+    let held = Held { file, byte: KEEPERS.of(holder) };
     check_era(root, era, &held).map_err(|error| error.context("locking the hierarchy"))?;
     Ok(held)
 }
