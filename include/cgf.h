@@ -55,14 +55,39 @@
 #define CGF_VERSION_NUMBER 0x000100
 
 /**
- * The kernel said so: alone in a group of its own, the task did not stop.
+ * It blocks, as the kernel said: alone in a group of its own, it did not stop.
  */
 #define CGF_EVIDENCE_PROVED 1
 
 /**
- * Only the task's own state says so.
+ * It blocks, and only its own state says so.
  */
 #define CGF_EVIDENCE_STATE 2
+
+/**
+ * It is not in the group, nor below.
+ */
+#define CGF_EVIDENCE_OUTSIDE 3
+
+/**
+ * Its run counter moved: it was given a CPU.
+ */
+#define CGF_EVIDENCE_RAN 4
+
+/**
+ * It could run: the group was thawed, or somebody came into it who ran.
+ */
+#define CGF_EVIDENCE_THAWED 5
+
+/**
+ * It has left the group, or ended.
+ */
+#define CGF_EVIDENCE_LEFT 6
+
+/**
+ * It has come into the group.
+ */
+#define CGF_EVIDENCE_CAME 7
 
 /**
  * cgf_group_remove: kill the processes inside first.
@@ -113,7 +138,8 @@
 #define CGF_FROZEN 2
 
 /**
- * cgf_state: frozen, and held so by a checkpoint.
+ * cgf_state: a checkpoint holds the group (cgf_checkpoint_begin): frozen, unless
+ * its tool thaws it.
  */
 #define CGF_CHECKPOINTING 3
 
@@ -128,6 +154,20 @@
  * with the others; the call returns when somebody else has thawed the group.
  */
 #define CGF_FREEZE_WITH_CALLER 2
+
+/**
+ * cgf_checkpoint_begin_with: for a tool that must thaw the group to do its work,
+ * as CRIU does once it has seized the tasks (R4.5). Nothing is proved: that is
+ * left to the tool. This process may freeze and thaw the group, and act upon it;
+ * others may not. The end freezes it again.
+ */
+#define CGF_CHECKPOINT_EXTERNAL 1
+
+/**
+ * cgf_checkpoint_begin_with: on cgroup v2 too, count how often each thread is
+ * woken, for cgf_checkpoint_woken. Elsewhere it is counted anyway.
+ */
+#define CGF_CHECKPOINT_WAKEUPS 2
 
 /**
  * struct cgf_control_file: only the root group has the file.
@@ -260,6 +300,15 @@
 struct cgf_attachment;
 
 /**
+ * A group is CHECKPOINTING for as long as this is there and its process lives.
+ *
+ * If the process ends before cgf_checkpoint_end, also by SIGKILL, the group is
+ * FROZEN and can be thawed by anybody (R4.3). A forked child has no share in it,
+ * and keeps nobody out.
+ */
+struct cgf_checkpoint;
+
+/**
  * Why a call failed, for people and for programs. It never changes, belongs to
  * whoever received it, and may be used in any thread and after a fork.
  */
@@ -341,7 +390,9 @@ struct cgf_reference;
 struct cgf_watch;
 
 /**
- * A task that kept a group from being frozen, emptied or removed (R3.7).
+ * A task that an error is about: that kept a group from being frozen, emptied or
+ * removed (R3.7), that is outside of a group that is to be checkpointed (R4.2),
+ * or that was not still during a checkpoint (R4.4).
  *
  * Later versions may add members at the end; "size" says how far this one is
  * filled in.
@@ -365,7 +416,7 @@ struct cgf_blocker {
    */
   char state;
   /**
-   * CGF_EVIDENCE_PROVED or CGF_EVIDENCE_STATE.
+   * What is said of it, and how that is known: CGF_EVIDENCE_PROVED, ...
    */
   char evidence;
   /**
@@ -435,6 +486,31 @@ struct cgf_spawn_options {
    * to close, on success only. NULL: none is wanted.
    */
   int *pidfd;
+};
+
+/**
+ * How to hold a checkpoint, for cgf_checkpoint_begin_with. What is zero is as in
+ * cgf_checkpoint_begin.
+ *
+ * Later versions may add members at the end, with zero for what was before:
+ *
+ *     struct cgf_checkpoint_options options = { .size = sizeof(options) };
+ */
+struct cgf_checkpoint_options {
+  /**
+   * sizeof(struct cgf_checkpoint_options)
+   */
+  size_t size;
+  /**
+   * How long the begin may wait for others who act upon the group, in
+   * milliseconds: 0 as long as the hierarchy's deadline, a negative number
+   * without limit.
+   */
+  long timeout_ms;
+  /**
+   * CGF_CHECKPOINT_EXTERNAL, CGF_CHECKPOINT_WAKEUPS.
+   */
+  uint64_t flags;
 };
 
 /**
@@ -629,9 +705,10 @@ int cgf_error_errno(const struct cgf_error *e);
 const char *cgf_error_message(const struct cgf_error *e);
 
 /**
- * Copies the tasks that stood in the way, the first "cap" of them, and returns
- * how many there are: after a freeze, kill or removal that failed with EBUSY,
- * else 0 (R3.7). 0 for NULL.
+ * Copies the tasks that the error is about, the first "cap" of them, and returns
+ * how many there are: after a freeze, kill or removal that failed with EBUSY
+ * (R3.7), a cgf_checkpoint_begin that failed with EXDEV (R4.2), and whatever
+ * says -ESTALE of a checkpoint (R4.4); else 0. 0 for NULL.
  *
  * "size" is sizeof(struct cgf_blocker) in the caller's header: of a structure
  * that has grown since only that much is copied, and where the caller's is the
@@ -835,8 +912,9 @@ int cgf_group_of(struct cgf_hierarchy *h,
  * Returns 0, or
  *
  *     -EBUSY   it has processes or groups below that the flags do not cover;
- *              or somebody has a reference on it (cgf_reference); or not all
- *              were gone in time (cgf_error_blockers); or it is the root group
+ *              or somebody has a reference on it (cgf_reference); or a checkpoint
+ *              holds it, one above or one below (R4.1); or not all were gone in
+ *              time (cgf_error_blockers); or it is the root group
  *     -EINVAL  unknown flags
  *     -ENODEV  it was removed before
  *     -EACCES  not permitted
@@ -854,7 +932,7 @@ int cgf_group_remove(struct cgf_group *g, uint64_t flags, struct cgf_error **err
  *     -EOPNOTSUPP    on cgroup v2, whose groups cannot be renamed
  *     -EEXIST        the name is taken
  *     -EINVAL, -ENAMETOOLONG  no name for a group (cgf_group_create)
- *     -EBUSY         the root group
+ *     -EBUSY         the root group; a checkpoint holds it, or one above (R4.1)
  *     -ENODEV        the group was removed
  *     -EACCES        not permitted
  *     -ECHILD        in a forked child
@@ -996,7 +1074,8 @@ void cgf_reference_free(struct cgf_reference *r);
  * Returns 0, or
  *
  *     -ESRCH   no such process, or it ended meanwhile, or a thread's number
- *     -EBUSY   the group is FROZEN or CHECKPOINTING (R2.4); on cgroup v2, it
+ *     -EBUSY   the group is FROZEN (R2.4); a checkpoint holds it, or the group that
+ *              the process is in, or one above either (R4.1); on cgroup v2, it
  *              hands controllers down and so cannot hold processes
  *     -EACCES  the process is another user's (R1.13), or the caller may not
  *              write to the group
@@ -1104,6 +1183,7 @@ int cgf_spawn_with(struct cgf_group *g,
  *              them, which may take 100 ms more. The group stays FREEZING until
  *              it is thawed, frozen again, or they go; with
  *              CGF_FREEZE_ROLLBACK it is as before
+ *     -EBUSY   a checkpoint holds it, or a group above (R4.1); nothing was done
  *     -ECANCELED  somebody thawed it meanwhile
  *     -EDEADLK the caller is in the group; nothing was frozen (R3.5)
  *     -EINVAL  unknown flags, or the kernel's own root group
@@ -1122,7 +1202,7 @@ int cgf_freeze(struct cgf_group *g, int timeout_ms, uint64_t flags, struct cgf_e
  * Returns 0, or
  *
  *     -ETIMEDOUT  the kernel did not let go within the hierarchy's deadline
- *     -EBUSY   it is CHECKPOINTING
+ *     -EBUSY   a checkpoint holds it, or a group above (R4.1)
  *     -EINVAL  the kernel's own root group
  *     -ENODEV  the group was removed
  *     -EACCES  not permitted
@@ -1170,6 +1250,118 @@ int cgf_hold(struct cgf_group *g,
 int cgf_hold_release(struct cgf_hold *hold, struct cgf_error **err);
 
 /**
+ * Makes a FROZEN group CHECKPOINTING, so that an image of it can be taken (R4.1).
+ * Until the end, whoever freezes, thaws, kills, renames or removes it, or moves
+ * something into it or out of it, through this library and from any process,
+ * gets -EBUSY; so does who does that to a group below, and who kills or removes
+ * one above. What those do who write to the kernel's own files is found out at
+ * the end.
+ *
+ * "root" is the process that is to be checkpointed with all its descendants,
+ * which must all be in the group or below (R4.2). With 0 no family is looked at.
+ *
+ * A group that is frozen by one above it alone is asked to freeze itself until
+ * the end. On cgroup v2 the call takes 25 ms, in which the kernel may still tell
+ * of what was before. Asynchronous input and output (io_uring, libaio) that was
+ * begun before may change the memory of frozen tasks, and so may a process
+ * outside that shares it: nobody tells of that.
+ *
+ * Returns 0, and in "out" the checkpoint, to be ended with cgf_checkpoint_end; or,
+ * with the group as it was,
+ *
+ *     -EINVAL  it is THAWED, or the kernel's own root group; "root" is negative
+ *     -EBUSY   it is FREEZING; a checkpoint holds it already, or one above; or
+ *              somebody acts upon it, or has its freeze file locked, and does not
+ *              get on with it: the message says who
+ *     -EXDEV   not all of the family are in the group; cgf_error_blockers names
+ *              those who are not (CGF_EVIDENCE_OUTSIDE)
+ *     -ESRCH   no process "root"
+ *     -EDEADLK the caller is in the group
+ *     -EOPNOTSUPP  the hierarchy is not bound to the freezer; or the kernel does
+ *              not count how often a thread runs, which is needed on cgroup v1 and
+ *              embedded
+ *     -EACCES  not permitted to freeze it, or to note on it who checkpoints it
+ *     -ENODEV  the group was removed
+ *     -ECHILD  in a forked child
+ */
+int cgf_checkpoint_begin(struct cgf_group *g,
+                         pid_t root,
+                         struct cgf_checkpoint **out,
+                         struct cgf_error **err);
+
+/**
+ * Begins a checkpoint as cgf_checkpoint_begin does, with more to say about it.
+ *
+ *     -EINVAL  unknown flags; a size that is less than the first version's
+ *     -E2BIG   the structure is larger than this library knows, and what it
+ *              does not know is not zero
+ *     others as cgf_checkpoint_begin
+ */
+int cgf_checkpoint_begin_with(struct cgf_group *g,
+                              pid_t root,
+                              const struct cgf_checkpoint_options *options,
+                              struct cgf_checkpoint **out,
+                              struct cgf_error **err);
+
+/**
+ * Says whether no task of the group could execute anything, and its members are
+ * the same, since the checkpoint began (R4.4), without ending it. With
+ * CGF_CHECKPOINT_EXTERNAL, only whether it goes on.
+ *
+ * A signal to a frozen task, which wakes it for a moment in the kernel, does no
+ * harm. On cgroup v1 and embedded a thaw in which no task ran is not seen.
+ *
+ * Returns 0, or
+ *
+ *     -ESTALE  a task ran, or could, or came or left: cgf_error_blockers names the
+ *              first one, and its "evidence" says which. Or somebody has ended the
+ *              checkpoint by force
+ *     -ENODEV  the group was removed
+ *     -ECHILD  in a forked child
+ */
+int cgf_checkpoint_verify(const struct cgf_checkpoint *c, struct cgf_error **err);
+
+/**
+ * Says what cgf_checkpoint_verify does, and copies the threads that were woken
+ * for a moment and could execute nothing of their own, the first "cap" of them:
+ * on cgroup v2, with CGF_CHECKPOINT_WAKEUPS. "buf" may be NULL if "cap" is 0.
+ *
+ * Returns how many there are, or fails as cgf_checkpoint_verify.
+ */
+ssize_t cgf_checkpoint_woken(const struct cgf_checkpoint *c,
+                             pid_t *buf,
+                             size_t cap,
+                             struct cgf_error **err);
+
+/**
+ * Ends a checkpoint, says what cgf_checkpoint_verify does, and frees the
+ * checkpoint, whatever it returns. The group is FROZEN then, or as its last
+ * holder left it who went away meanwhile (cgf_hold). In a forked child it only
+ * frees: the checkpoint is the parent's.
+ *
+ * Returns 0: the image is one of a group that was still. Or
+ *
+ *     -EINVAL  NULL
+ *     others as cgf_checkpoint_verify; with CGF_CHECKPOINT_EXTERNAL, as cgf_freeze
+ */
+int cgf_checkpoint_end(struct cgf_checkpoint *c, struct cgf_error **err);
+
+/**
+ * Ends somebody's checkpoint of this group by force, whichever process has it.
+ * The group is FROZEN then, or as its last holder left it (cgf_hold); who had the
+ * checkpoint gets -ESTALE when it ends it.
+ *
+ * Returns 0, or
+ *
+ *     -ENOENT  no checkpoint holds the group itself
+ *     -EBUSY   somebody acts upon it, and does not get on with it
+ *     -ENODEV  the group was removed
+ *     -EACCES  not permitted to freeze it
+ *     -ECHILD  in a forked child
+ */
+int cgf_checkpoint_break(struct cgf_group *g, struct cgf_error **err);
+
+/**
  * Sends a signal to every process of the group and below, to each once (R5.1);
  * 0 only checks that it could be sent.
  *
@@ -1183,7 +1375,8 @@ int cgf_hold_release(struct cgf_hold *hold, struct cgf_error **err);
  *
  *     -EINVAL  no such signal, or the kernel's own root group
  *     -EBUSY   some were not dead by the hierarchy's deadline:
- *              cgf_error_blockers names them; or it is CHECKPOINTING
+ *              cgf_error_blockers names them; or a checkpoint holds the group, one
+ *              above it or below (R4.1), and no signal was sent
  *     -EPERM   not permitted to signal one of them; the others were signalled
  *     -EACCES  not permitted to kill in this group
  *     -ENODEV  the group was removed

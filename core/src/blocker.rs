@@ -47,6 +47,21 @@ pub enum Evidence {
     Came,
 }
 
+impl Evidence {
+    /// One word for it: `proved`, `state`, `outside`, `ran`, `thawed`, `left`, `came`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Evidence::Proved => "proved",
+            Evidence::State => "state",
+            Evidence::Outside => "outside",
+            Evidence::Ran => "ran",
+            Evidence::Thawed => "thawed",
+            Evidence::Left => "left",
+            Evidence::Came => "came",
+        }
+    }
+}
+
 impl Blocker {
     /// A thread as `/proc` shows it now; of one that has ended, its number.
     pub(crate) fn of(tid: i32, evidence: Evidence) -> Blocker {

@@ -34,8 +34,9 @@ impl Error {
         &self.0.message
     }
 
-    /// The tasks that blocked a freeze, a kill or a removal (R3.7). Empty for
-    /// every other failure.
+    /// The tasks that blocked a freeze, a kill or a removal (R3.7), that are outside
+    /// of a group that is to be checkpointed (R4.2), or that were not still during a
+    /// checkpoint (R4.4). Empty for every other failure.
     pub fn blockers(&self) -> &[Blocker] {
         &self.0.blockers
     }

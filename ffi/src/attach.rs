@@ -20,7 +20,8 @@ pub const CGF_ATTACH_FROZEN: u64 = 1;
 /// Returns 0, or
 ///
 ///     -ESRCH   no such process, or it ended meanwhile, or a thread's number
-///     -EBUSY   the group is FROZEN or CHECKPOINTING (R2.4); on cgroup v2, it
+///     -EBUSY   the group is FROZEN (R2.4); a checkpoint holds it, or the group that
+///              the process is in, or one above either (R4.1); on cgroup v2, it
 ///              hands controllers down and so cannot hold processes
 ///     -EACCES  the process is another user's (R1.13), or the caller may not
 ///              write to the group

@@ -15,7 +15,9 @@ pub struct cgf_error {
     blockers: Vec<cgf_blocker>,
 }
 
-/// A task that kept a group from being frozen, emptied or removed (R3.7).
+/// A task that an error is about: that kept a group from being frozen, emptied or
+/// removed (R3.7), that is outside of a group that is to be checkpointed (R4.2),
+/// or that was not still during a checkpoint (R4.4).
 ///
 /// Later versions may add members at the end; "size" says how far this one is
 /// filled in.
@@ -31,7 +33,7 @@ pub struct cgf_blocker {
     /// The kernel's letter for what the task does, 'R', 'S', 'D', ...
     /// (proc_pid_stat(5)); '?' when it has gone.
     pub state: c_char,
-    /// CGF_EVIDENCE_PROVED or CGF_EVIDENCE_STATE.
+    /// What is said of it, and how that is known: CGF_EVIDENCE_PROVED, ...
     pub evidence: c_char,
     /// Zero.
     pub reserved: [c_char; 6],
@@ -42,10 +44,20 @@ pub struct cgf_blocker {
     pub waits_in: [c_char; 64],
 }
 
-/// The kernel said so: alone in a group of its own, the task did not stop.
+/// It blocks, as the kernel said: alone in a group of its own, it did not stop.
 pub const CGF_EVIDENCE_PROVED: c_int = 1;
-/// Only the task's own state says so.
+/// It blocks, and only its own state says so.
 pub const CGF_EVIDENCE_STATE: c_int = 2;
+/// It is not in the group, nor below.
+pub const CGF_EVIDENCE_OUTSIDE: c_int = 3;
+/// Its run counter moved: it was given a CPU.
+pub const CGF_EVIDENCE_RAN: c_int = 4;
+/// It could run: the group was thawed, or somebody came into it who ran.
+pub const CGF_EVIDENCE_THAWED: c_int = 5;
+/// It has left the group, or ended.
+pub const CGF_EVIDENCE_LEFT: c_int = 6;
+/// It has come into the group.
+pub const CGF_EVIDENCE_CAME: c_int = 7;
 
 impl cgf_error {
     /// A new object, which the receiver frees.
@@ -68,6 +80,11 @@ impl From<&cgf_core::Blocker> for cgf_blocker {
             state: u8::try_from(blocker.state).unwrap_or(b'?') as c_char,
             evidence: match blocker.evidence {
                 Evidence::Proved => CGF_EVIDENCE_PROVED,
+                Evidence::Outside => CGF_EVIDENCE_OUTSIDE,
+                Evidence::Ran => CGF_EVIDENCE_RAN,
+                Evidence::Thawed => CGF_EVIDENCE_THAWED,
+                Evidence::Left => CGF_EVIDENCE_LEFT,
+                Evidence::Came => CGF_EVIDENCE_CAME,
                 // What a later core may add is no stronger.
                 _ => CGF_EVIDENCE_STATE,
             } as c_char,
@@ -109,9 +126,10 @@ pub unsafe extern "C" fn cgf_error_message(e: *const cgf_error) -> *const c_char
     unsafe { e.as_ref() }.map_or(c"".as_ptr(), |error| error.message.as_ptr())
 }
 
-/// Copies the tasks that stood in the way, the first "cap" of them, and returns
-/// how many there are: after a freeze, kill or removal that failed with EBUSY,
-/// else 0 (R3.7). 0 for NULL.
+/// Copies the tasks that the error is about, the first "cap" of them, and returns
+/// how many there are: after a freeze, kill or removal that failed with EBUSY
+/// (R3.7), a cgf_checkpoint_begin that failed with EXDEV (R4.2), and whatever
+/// says -ESTALE of a checkpoint (R4.4); else 0. 0 for NULL.
 ///
 /// "size" is sizeof(struct cgf_blocker) in the caller's header: of a structure
 /// that has grown since only that much is copied, and where the caller's is the

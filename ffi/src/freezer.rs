@@ -14,7 +14,8 @@ pub const CGF_THAWED: c_int = 0;
 pub const CGF_FREEZING: c_int = 1;
 /// cgf_state: none of them runs.
 pub const CGF_FROZEN: c_int = 2;
-/// cgf_state: frozen, and held so by a checkpoint.
+/// cgf_state: a checkpoint holds the group (cgf_checkpoint_begin): frozen, unless
+/// its tool thaws it.
 pub const CGF_CHECKPOINTING: c_int = 3;
 
 const _: () = assert!(
@@ -44,6 +45,7 @@ pub const CGF_FREEZE_WITH_CALLER: u64 = 2;
 ///              them, which may take 100 ms more. The group stays FREEZING until
 ///              it is thawed, frozen again, or they go; with
 ///              CGF_FREEZE_ROLLBACK it is as before
+///     -EBUSY   a checkpoint holds it, or a group above (R4.1); nothing was done
 ///     -ECANCELED  somebody thawed it meanwhile
 ///     -EDEADLK the caller is in the group; nothing was frozen (R3.5)
 ///     -EINVAL  unknown flags, or the kernel's own root group
@@ -75,7 +77,7 @@ pub unsafe extern "C" fn cgf_freeze(
 /// Returns 0, or
 ///
 ///     -ETIMEDOUT  the kernel did not let go within the hierarchy's deadline
-///     -EBUSY   it is CHECKPOINTING
+///     -EBUSY   a checkpoint holds it, or a group above (R4.1)
 ///     -EINVAL  the kernel's own root group
 ///     -ENODEV  the group was removed
 ///     -EACCES  not permitted

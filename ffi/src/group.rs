@@ -143,8 +143,9 @@ pub unsafe extern "C" fn cgf_group_of(
 /// Returns 0, or
 ///
 ///     -EBUSY   it has processes or groups below that the flags do not cover;
-///              or somebody has a reference on it (cgf_reference); or not all
-///              were gone in time (cgf_error_blockers); or it is the root group
+///              or somebody has a reference on it (cgf_reference); or a checkpoint
+///              holds it, one above or one below (R4.1); or not all were gone in
+///              time (cgf_error_blockers); or it is the root group
 ///     -EINVAL  unknown flags
 ///     -ENODEV  it was removed before
 ///     -EACCES  not permitted
@@ -174,7 +175,7 @@ pub unsafe extern "C" fn cgf_group_remove(g: *mut cgf_group, flags: u64, err: *m
 ///     -EOPNOTSUPP    on cgroup v2, whose groups cannot be renamed
 ///     -EEXIST        the name is taken
 ///     -EINVAL, -ENAMETOOLONG  no name for a group (cgf_group_create)
-///     -EBUSY         the root group
+///     -EBUSY         the root group; a checkpoint holds it, or one above (R4.1)
 ///     -ENODEV        the group was removed
 ///     -EACCES        not permitted
 ///     -ECHILD        in a forked child

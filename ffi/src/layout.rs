@@ -3,6 +3,7 @@
 
 use std::mem::offset_of;
 
+use crate::checkpoint::cgf_checkpoint_options;
 use crate::control_file::cgf_control_file;
 use crate::error::cgf_blocker;
 use crate::spawn::{cgf_spawn_fd, cgf_spawn_options};
@@ -35,6 +36,8 @@ fn structures_have_no_padding() {
     check_no_padding("cgf_spawn_options", size_of::<cgf_spawn_options>(), &members);
     let members = members!(cgf_spawn_fd: from: i32, to: i32);
     check_no_padding("cgf_spawn_fd", size_of::<cgf_spawn_fd>(), &members);
+    let members = members!(cgf_checkpoint_options: size: usize, timeout_ms: isize, flags: u64);
+    check_no_padding("cgf_checkpoint_options", size_of::<cgf_checkpoint_options>(), &members);
     let members = members!(cgf_control_file: size: usize, name: usize, read: usize, write: usize, flags: u64);
     check_no_padding("cgf_control_file", size_of::<cgf_control_file>(), &members);
     let members = members!(cgf_subsystem: size: usize, name: usize, controllers: usize, state: usize, free: usize,
@@ -50,6 +53,7 @@ fn sizes_are_the_published_ones() {
     assert_eq!(size_of::<cgf_blocker>(), 104);
     assert_eq!(size_of::<cgf_spawn_options>(), 56);
     assert_eq!(size_of::<cgf_spawn_fd>(), 8);
+    assert_eq!(size_of::<cgf_checkpoint_options>(), 24);
     assert_eq!(size_of::<cgf_control_file>(), 40);
     assert_eq!(size_of::<cgf_subsystem>(), 160);
 }

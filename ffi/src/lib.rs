@@ -37,6 +37,8 @@ mod freezer;
 
 mod hold;
 
+mod checkpoint;
+
 mod signal;
 
 mod control_file;
@@ -64,6 +66,7 @@ const _: () = {
     may_be_shared::<group::cgf_group>();
     may_be_shared::<hierarchy::cgf_hierarchy>();
     may_be_shared::<hold::cgf_hold>();
+    may_be_shared::<checkpoint::cgf_checkpoint>();
     may_be_shared::<reference::cgf_reference>();
     may_be_shared::<attachment::cgf_attachment<'_>>();
     may_be_shared::<event::cgf_event>();

@@ -20,7 +20,8 @@ use crate::guard::guard;
 ///
 ///     -EINVAL  no such signal, or the kernel's own root group
 ///     -EBUSY   some were not dead by the hierarchy's deadline:
-///              cgf_error_blockers names them; or it is CHECKPOINTING
+///              cgf_error_blockers names them; or a checkpoint holds the group, one
+///              above it or below (R4.1), and no signal was sent
 ///     -EPERM   not permitted to signal one of them; the others were signalled
 ///     -EACCES  not permitted to kill in this group
 ///     -ENODEV  the group was removed

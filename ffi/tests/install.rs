@@ -26,8 +26,9 @@ fn pkg_config(root: &Path, how: &[&str]) -> Vec<String> {
 }
 
 /// The programs of `examples`, and what each of them says.
-const EXAMPLES: [(&str, &[&str]); 3] = [
+const EXAMPLES: [(&str, &[&str]); 4] = [
     ("runtime", &["THAWED", "FROZEN", "removed"]),
+    ("checkpoint", &["kept out", "nothing ran"]),
     ("members", &["the first is in", "the second is refused: subsystem members"]),
     ("log", &["/web: ", " made ", " ended", "the group is empty"]),
 ];

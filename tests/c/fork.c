@@ -1,12 +1,14 @@
 /* A handle from before a fork is the parent's: the child may only free it. */
 #include "events.h"
 
-static void in_child(struct cgf_group *group, struct cgf_hold *hold, struct cgf_error *error,
-		     struct t_stream *watch, struct t_stream *monitor, struct cgf_event *created)
+static void in_child(struct cgf_group *group, struct cgf_hold *hold, struct cgf_checkpoint *checkpoint,
+		     struct cgf_error *error, struct t_stream *watch, struct t_stream *monitor,
+		     struct cgf_event *created)
 {
 	struct cgf_hierarchy *own;
 	struct cgf_group *out = NULL;
 	struct cgf_hold *share = NULL;
+	struct cgf_checkpoint *mine = NULL;
 	struct cgf_reference *reference = NULL;
 	struct cgf_watch *watched = NULL;
 	struct cgf_monitor *monitored = NULL;
@@ -35,6 +37,10 @@ static void in_child(struct cgf_group *group, struct cgf_hold *hold, struct cgf_
 	FAILS(ECHILD, cgf_thaw(group, &err));
 	FAILS(ECHILD, cgf_state(group, &err));
 	FAILS(ECHILD, cgf_hold(group, 0, 0, &share, &err));
+	FAILS(ECHILD, cgf_checkpoint_begin(group, 0, &mine, &err));
+	FAILS(ECHILD, cgf_checkpoint_verify(checkpoint, &err));
+	FAILS(ECHILD, cgf_checkpoint_woken(checkpoint, NULL, 0, &err));
+	FAILS(ECHILD, cgf_checkpoint_break(group, &err));
 	FAILS(ECHILD, cgf_kill(group, SIGKILL, &err));
 	FAILS(ECHILD, cgf_read(group, "tasks", text, sizeof(text), &err));
 	FAILS(ECHILD, cgf_write(group, "freezer.state", "THAWED", &err));
@@ -49,7 +55,7 @@ static void in_child(struct cgf_group *group, struct cgf_hold *hold, struct cgf_
 	FAILS(ECHILD, cgf_monitor_open(t_h, CGF_WATCH_TASKS, &monitored, &err));
 	FAILS(ECHILD, t_next(watch, -1, &event));
 	FAILS(ECHILD, t_next(monitor, -1, &event));
-	CHECK(!out && !share && !reference && !watched && !monitored && !event);
+	CHECK(!out && !share && !mine && !reference && !watched && !monitored && !event);
 
 	/* What only looks at the handle works, and so does the error. */
 	OK(cgf_group_path(group, text, sizeof(text), &err));
@@ -66,6 +72,7 @@ static void in_child(struct cgf_group *group, struct cgf_hold *hold, struct cgf_
 	cgf_event_free(created);
 	t_free(watch);
 	t_free(monitor);
+	FAILS(ECHILD, cgf_checkpoint_end(checkpoint, &err));
 	FAILS(ECHILD, cgf_hold_release(hold, &err));
 	cgf_group_free(group);
 	cgf_hierarchy_free(t_h);
@@ -73,7 +80,7 @@ static void in_child(struct cgf_group *group, struct cgf_hold *hold, struct cgf_
 	/* One that it opens itself is its own. */
 	own = t_open("");
 	OK(cgf_group_open(own, "g", &group, &err));
-	CHECK(OK(cgf_state(group, &err)) == CGF_FROZEN);
+	CHECK(OK(cgf_state(group, &err)) == CGF_CHECKPOINTING);
 	*watch = t_watch(own, CGF_WATCH_TASKS);
 	OK(t_next(watch, 0, &event));
 	t_free(watch);
@@ -88,6 +95,7 @@ int main(int argc, char *argv[])
 	struct cgf_event *created;
 	struct t_stream watch, monitor;
 	struct cgf_hold *hold;
+	struct cgf_checkpoint *checkpoint;
 	pid_t pid, sleeper;
 
 	(void)argc;
@@ -101,16 +109,19 @@ int main(int argc, char *argv[])
 	t_comes(&watch, CGF_EVENT_FROZEN, "/g");
 	t_comes(&monitor, CGF_EVENT_FROZEN, "/g");
 	CHECK(cgf_group_open(t_h, "none", &out, &error) == -ENOENT);
+	OK(cgf_checkpoint_begin(group, sleeper, &checkpoint, &err));
 	pid = fork();
 	CHECK(pid >= 0);
 	if (!pid) {
-		in_child(group, hold, error, &watch, &monitor, created);
+		in_child(group, hold, checkpoint, error, &watch, &monitor, created);
 		_exit(0);
 	}
 	t_wait_part(pid);
 	cgf_error_free(error);
 
 	/* The child gave nothing back and ended nothing. */
+	CHECK(OK(cgf_state(group, &err)) == CGF_CHECKPOINTING);
+	OK(cgf_checkpoint_end(checkpoint, &err));
 	CHECK(OK(cgf_state(group, &err)) == CGF_FROZEN);
 	OK(cgf_hold_release(hold, &err));
 	CHECK(OK(cgf_state(group, &err)) == CGF_THAWED);

@@ -85,6 +85,7 @@ static void round_trip(void)
 	struct cgf_hierarchy *h = t_open("");
 	struct cgf_group *group = t_group("a/b"), *same, *none;
 	struct cgf_hold *hold;
+	struct cgf_checkpoint *checkpoint;
 	char text[256];
 	pid_t pid, sleeper;
 	int pidfd, fd;
@@ -98,7 +99,11 @@ static void round_trip(void)
 	sleeper = t_sleeper(group);
 	OK(cgf_hold(group, 5000, 0, &hold, &err));
 	OK(cgf_hold_release(hold, &err));
+	FAILS(EINVAL, cgf_checkpoint_begin(group, sleeper, &checkpoint, &err));
 	OK(cgf_freeze(group, 5000, 0, &err));
+	OK(cgf_checkpoint_begin(group, sleeper, &checkpoint, &err));
+	FAILS(EBUSY, cgf_thaw(group, &err));
+	OK(cgf_checkpoint_end(checkpoint, &err));
 	FAILS(EBUSY, cgf_spawn(group, "true", argv, NULL, &pid, &err));
 	OK(cgf_thaw(same, &err));
 	OK(cgf_read(group, "freezer.state", text, sizeof(text), &err));

@@ -129,6 +129,7 @@ static void t_clean_up(struct cgf_hierarchy *h)
 		cgf_group_list(root, paths, sizeof(paths) - 1, NULL);
 		for (char *path = strtok(paths, "\n"); path; path = strtok(NULL, "\n"))
 			if (!cgf_group_open(h, path, &group, NULL)) {
+				cgf_checkpoint_break(group, NULL);
 				cgf_thaw(group, NULL);
 				cgf_group_remove(group, CGF_REMOVE_KILL | CGF_REMOVE_RECURSIVE, NULL);
 				cgf_group_free(group);

@@ -158,6 +158,62 @@ static void unrefer(const char *path)
 	}
 }
 
+/* Checkpoints too; of one group the oldest first: one that was ended by force, and the next. */
+static struct {
+	char *path;
+	struct cgf_checkpoint *checkpoint;
+} checkpoints[MOST];
+static int begun;
+
+static int checkpoint(const char *path, struct cgf_group *group, struct cgf_error **err)
+{
+	struct cgf_checkpoint_options options = {
+		.size = sizeof options,
+		.flags = (has("external") ? CGF_CHECKPOINT_EXTERNAL : 0) | (has("wakeups") ? CGF_CHECKPOINT_WAKEUPS : 0),
+	};
+	struct cgf_checkpoint **place = &checkpoints[begun].checkpoint;
+	int root = atoi(words[2]);
+	assert(begun < MOST);
+	int result = options.flags ? cgf_checkpoint_begin_with(group, root, &options, place, err) :
+				     cgf_checkpoint_begin(group, root, place, err);
+	if (result == 0)
+		checkpoints[begun++].path = strdup(path);
+	return result;
+}
+
+static int oldest(const char *path)
+{
+	int i = 0;
+	while (i < begun && strcmp(checkpoints[i].path, path) != 0)
+		i++;
+	assert(i < begun);
+	return i;
+}
+
+static int end(int which, struct cgf_error **err)
+{
+	int result = cgf_checkpoint_end(checkpoints[which].checkpoint, err);
+	free(checkpoints[which].path);
+	memmove(&checkpoints[which], &checkpoints[which + 1], (--begun - which) * sizeof checkpoints[0]);
+	return result;
+}
+
+static void end_all(void)
+{
+	while (begun)
+		end(0, NULL);
+}
+
+static int woken(int which, struct cgf_error **err)
+{
+	pid_t tids[MOST];
+	size_t used = 0;
+	ssize_t total = cgf_checkpoint_woken(checkpoints[which].checkpoint, tids, MOST, err);
+	for (ssize_t i = 0; i < total && i < MOST; i++)
+		used += sprintf(answer + used, "%d ", tids[i]);
+	return total < 0 ? (int)total : 0;
+}
+
 static int with_group(struct cgf_group *group, struct cgf_error **err)
 {
 	const char *verb = words[0];
@@ -220,6 +276,16 @@ static int with_group(struct cgf_group *group, struct cgf_error **err)
 				  err);
 	if (strcmp(verb, "thaw") == 0)
 		return cgf_thaw(group, err);
+	if (strcmp(verb, "checkpoint") == 0)
+		return checkpoint(words[1], group, err);
+	if (strcmp(verb, "verify") == 0)
+		return cgf_checkpoint_verify(checkpoints[oldest(words[1])].checkpoint, err);
+	if (strcmp(verb, "woken") == 0)
+		return woken(oldest(words[1]), err);
+	if (strcmp(verb, "end") == 0)
+		return end(oldest(words[1]), err);
+	if (strcmp(verb, "break") == 0)
+		return cgf_checkpoint_break(group, err);
 	if (strcmp(verb, "state") == 0) {
 		static const char *const names[] = { "THAWED", "FREEZING", "FROZEN", "CHECKPOINTING" };
 		int state = cgf_state(group, err);
@@ -258,6 +324,7 @@ static int act(struct cgf_error **err)
 	if (strcmp(verb, "forget") == 0) {
 		forget_all();
 		unrefer(NULL);
+		end_all();
 		return 0;
 	}
 	if (strcmp(verb, "unmount") == 0)
@@ -308,6 +375,7 @@ static void say(int result, struct cgf_error *error)
 		printf("ok ");
 		print_encoded(answer);
 	} else {
+		static const char *const evidence[] = { "none", "proved", "state", "outside", "ran", "thawed", "left", "came" };
 		static struct cgf_blocker blockers[2048];
 		/* The number returned, and the one in the object, are the same. */
 		assert(error && cgf_error_errno(error) == -result);
@@ -315,7 +383,7 @@ static void say(int result, struct cgf_error *error)
 		printf("error %d ", -result);
 		for (size_t i = 0; i < found && i < 2048; i++)
 			printf("%s%d:%d:%s", i ? "," : "", blockers[i].pid, blockers[i].tid,
-			       blockers[i].evidence == CGF_EVIDENCE_PROVED ? "proved" : "state");
+			       evidence[(int)blockers[i].evidence]);
 		printf("%s ", found ? "" : "-");
 		print_encoded(cgf_error_message(error));
 	}
@@ -360,6 +428,7 @@ int main(void)
 		say(result, error);
 	}
 	forget_all();
+	end_all();
 	cgf_hierarchy_free(hierarchy);
 	free(line);
 	return 0;

@@ -15,6 +15,8 @@ class Driver:
         self.hierarchy: cgf.Hierarchy | None = None
         self.groups: dict[bytes, cgf.Group] = {}
         self.references: dict[bytes, cgf.Reference] = {}
+        # Of one group the oldest first: one that was ended by force, and the next.
+        self.checkpoints: list[tuple[bytes, cgf.Checkpoint]] = []
         self.children: list[subprocess.Popen[bytes]] = []
 
     def answer(self, words: list[bytes]) -> str:
@@ -31,6 +33,7 @@ class Driver:
         if name == "forget":
             self.groups.clear()
             self.references.clear()
+            self.checkpoints.clear()
             for child in self.children:
                 # A process keeps its group for a last look at its own end.
                 child._cgf_group = None  # type: ignore[attr-defined]
@@ -43,8 +46,8 @@ class Driver:
             return self.hierarchy.group_of(int(args[0])).path
         if name == "clone":
             return self.hierarchy.clone(args[1], int(args[0])).path
-        if name in ("reference", "unreference"):
-            return getattr(self, name)(args[0])  # type: ignore[no-any-return]
+        if name in ("reference", "unreference", "checkpoint", "verify", "woken", "end"):
+            return getattr(self, name)(*args)  # type: ignore[no-any-return]
         if name == "create":
             self.groups[args[0]] = self.hierarchy.create(args[0])
             return ""
@@ -62,7 +65,6 @@ class Driver:
         renamed = group.rename(name)
         self.groups[os.fsencode(renamed.path).strip(b"/")] = renamed
 
-    # "groups" is the dictionary of handles here, so the verb has another name.
     def groups_below(self, group: cgf.Group) -> str:
         return " ".join(group.groups())
 
@@ -95,6 +97,32 @@ class Driver:
     def unreference(self, path: bytes) -> str:
         self.references.pop(path).release()
         return ""
+
+    def checkpoint(self, path: bytes, root: bytes, *flags: bytes) -> str:
+        assert self.hierarchy is not None
+        group = self.groups.get(path) or self.hierarchy.open(path)
+        begun = group.checkpoint(int(root) or None, external=b"external" in flags, wakeups=b"wakeups" in flags)
+        self.checkpoints.append((path, begun))
+        return ""
+
+    def verify(self, path: bytes) -> str:
+        self.oldest(path).verify()
+        return ""
+
+    def woken(self, path: bytes) -> str:
+        return " ".join(map(str, self.oldest(path).verify().woken))
+
+    def end(self, path: bytes) -> str:
+        ending = self.oldest(path)
+        self.checkpoints.remove((path, ending))
+        ending.end()
+        return ""
+
+    def oldest(self, path: bytes) -> cgf.Checkpoint:
+        return next(begun for of, begun in self.checkpoints if of == path)
+
+    def break_checkpoint(self, group: cgf.Group) -> None:
+        group.break_checkpoint()
 
     def attribute(self, group: cgf.Group, name: bytes) -> str:
         return group.attributes.get(name.decode(), "")
@@ -164,8 +192,8 @@ def main() -> None:
     driver = Driver()
     while line := sys.stdin.buffer.readline():
         words = [unquote_to_bytes(word) for word in line.rstrip(b"\n").split(b" ") if word]
-        if words[0] == b"groups":
-            words[0] = b"groups_below"
+        # The first is the dictionary of handles here, the second a word of Python's.
+        words[0] = {b"groups": b"groups_below", b"break": b"break_checkpoint"}.get(words[0], words[0])
         try:
             said = "ok " + encode(driver.answer(words))
         except cgf.CgfError as error:

@@ -28,6 +28,42 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// The errno's name, or its number.
+    pub fn name(&self) -> String {
+        const NAMES: [(i32, &str); 24] = [
+            (libc::EACCES, "EACCES"),
+            (libc::EBADF, "EBADF"),
+            (libc::EBUSY, "EBUSY"),
+            (libc::ECANCELED, "ECANCELED"),
+            (libc::ECHILD, "ECHILD"),
+            (libc::EDEADLK, "EDEADLK"),
+            (libc::EEXIST, "EEXIST"),
+            (libc::EINTR, "EINTR"),
+            (libc::EINVAL, "EINVAL"),
+            (libc::EIO, "EIO"),
+            (libc::E2BIG, "E2BIG"),
+            (libc::ELOOP, "ELOOP"),
+            (libc::ENAMETOOLONG, "ENAMETOOLONG"),
+            (libc::ENODEV, "ENODEV"),
+            (libc::ENOENT, "ENOENT"),
+            (libc::ENOTDIR, "ENOTDIR"),
+            (libc::EOPNOTSUPP, "EOPNOTSUPP"),
+            (libc::EPERM, "EPERM"),
+            (libc::ESRCH, "ESRCH"),
+            (libc::ESTALE, "ESTALE"),
+            (libc::ETIMEDOUT, "ETIMEDOUT"),
+            (libc::EXDEV, "EXDEV"),
+            (libc::ENODATA, "ENODATA"),
+            (-1, "broken"),
+        ];
+        NAMES
+            .iter()
+            .find(|(number, _)| *number == self.errno)
+            .map_or(self.errno.to_string(), |(_, name)| (*name).to_owned())
+    }
+}
+
 /// A running driver.
 pub struct Driver {
     process: Child,

@@ -128,7 +128,7 @@ impl Play {
             }
             (Ok(_), Expected::Failure(errno)) => Err(format!("succeeded; {errno} expected")),
             (Err(failure), expected) => {
-                let errno = errno_name(failure.errno);
+                let errno = failure.name();
                 let message = failure.message.clone();
                 self.last = failure;
                 match expected {
@@ -153,6 +153,34 @@ impl Play {
             "attach" | "attach_task" => {
                 let id = self.number(word(2))?;
                 self.driver.ask(&[word(0), word(1), &id, word(3)])
+            }
+            // Who belongs together, a flag, or nothing.
+            "checkpoint" => {
+                let (root, flag) = match word(2) {
+                    "" => ("0".to_owned(), ""),
+                    flag @ ("external" | "wakeups") => ("0".to_owned(), flag),
+                    root => (self.number(root)?, word(3)),
+                };
+                self.driver.ask(&["checkpoint", word(1), &root, flag])
+            }
+            "woken" => return self.settled_woken(word(1), words.get(2..).unwrap_or_default()),
+            "other" => self.other(words.get(1..).unwrap_or_default())?,
+            "child" => {
+                let parent = self.actor(word(2))?;
+                let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+                let children = children.map_err(|error| format!("the children of {parent}: {error}"))?;
+                let first = children.split_whitespace().next().and_then(|pid| pid.parse().ok());
+                self.actors.insert(word(1).to_owned(), first.ok_or(format!("{parent} has no child"))?);
+                Ok(String::new())
+            }
+            "thread" => {
+                let process = self.actor(word(2))?;
+                let tasks = std::fs::read_dir(format!("/proc/{process}/task"));
+                let tasks = tasks.map_err(|error| format!("the threads of {process}: {error}"))?;
+                let tids = tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok());
+                let last = tids.filter(|&tid| tid != process).max();
+                self.actors.insert(word(1).to_owned(), last.ok_or(format!("{process} has one thread"))?);
+                Ok(String::new())
             }
             "clone" => {
                 let id = self.number(word(1))?;
@@ -258,9 +286,22 @@ impl Play {
                     _ => Err(format!("{:?} block, not {pid} alone: {}", self.last.blockers, self.last.message)),
                 });
             }
-            "proved" => {
-                let all = self.last.blockers.iter().all(|(_, _, evidence)| evidence == "proved");
-                return holds(if all { Ok(()) } else { Err(format!("{:?}", self.last.blockers)) });
+            "evidence" => {
+                let found = &self.last.blockers;
+                let all = !found.is_empty() && found.iter().all(|(_, _, evidence)| evidence == word(1));
+                return holds(if all { Ok(()) } else { Err(format!("{found:?}")) });
+            }
+            "outside" => {
+                let mut wanted = Vec::new();
+                for name in &words[1..] {
+                    wanted.push(self.actor(name)?);
+                }
+                let mut found: Vec<i32> = self.last.blockers.iter().map(|(_, tid, _)| *tid).collect();
+                wanted.sort_unstable();
+                found.sort_unstable();
+                let all = self.last.blockers.iter().all(|(_, _, evidence)| evidence == "outside");
+                let why = || format!("{:?} and not {wanted:?}: {}", self.last.blockers, self.last.message);
+                return holds(if all && found == wanted { Ok(()) } else { Err(why()) });
             }
             "grows" | "constant" => {
                 let look = |driver: &mut Driver| {
@@ -288,6 +329,10 @@ impl Play {
                 } else {
                     Err(format!("{} and {}", long.trim(), short.trim()))
                 });
+            }
+            "write" => {
+                let text = self.named(word(3));
+                self.driver.ask(&[word(0), word(1), word(2), &text])
             }
             _ => self.driver.ask(words),
         })
@@ -371,6 +416,50 @@ impl Play {
         settled.map(|()| Ok(String::new())).map_err(|why| format!("{why}; it is {last}"))
     }
 
+    /// Who was woken during a checkpoint; a signal may take a moment to do it.
+    fn settled_woken(&mut self, group: &str, names: &[&str]) -> Result<Result<String, Failure>, String> {
+        let mut wanted = Vec::new();
+        for name in names {
+            wanted.push(self.actor(name)?.to_string());
+        }
+        let driver = &mut self.driver;
+        let mut last = Ok(String::new());
+        let settled = wait_for("those who were woken", || {
+            last = driver.ask(&["woken", group]);
+            match &last {
+                Ok(list) => list.split_whitespace().eq(wanted.iter().map(String::as_str)).then_some(()),
+                Err(_) => Some(()),
+            }
+        });
+        match (settled, last) {
+            (_, Err(failure)) => Ok(Err(failure)),
+            (settled, Ok(list)) => {
+                settled.map(|()| Ok(String::new())).map_err(|why| format!("{why}, {wanted:?}; it is {list:?}"))
+            }
+        }
+    }
+
+    /// The same as the driver does, from another process: this one.
+    fn other(&self, words: &[&str]) -> Result<Result<String, Failure>, String> {
+        let word = |index: usize| words.get(index).copied().unwrap_or_default();
+        let group = self.hierarchy.open_group(word(1)).map_err(|error| error.to_string())?;
+        let done = match word(0) {
+            "thaw" => group.thaw(),
+            "freeze" => group.freeze(stage::PATIENCE),
+            "kill" => group.kill(libc::SIGKILL),
+            "attach" => group.attach(self.actor(word(2))?),
+            "checkpoint" => group.checkpoint(None).map(drop),
+            "break" => group.break_checkpoint(),
+            verb => return Err(format!("nobody else can {verb:?}")),
+        };
+        let failed = |error: cgf::Error| Failure {
+            errno: error.errno(),
+            blockers: Vec::new(),
+            message: error.message().to_owned(),
+        };
+        Ok(done.map(|()| String::new()).map_err(failed))
+    }
+
     /// The driver freezes the group that it is in; somebody outside thaws it.
     fn freeze_from_inside(&mut self, group: &str) -> Result<Result<String, Failure>, String> {
         let outside = self.hierarchy.open_group(group).map_err(|error| error.to_string())?;
@@ -424,7 +513,7 @@ impl Play {
         }
     }
 
-    /// In an expected answer, an actor's name in braces is its number.
+    /// In an expected answer and in what is written, an actor's name in braces is its number.
     fn named(&self, text: &str) -> String {
         self.actors
             .iter()
@@ -496,33 +585,4 @@ impl Play {
         }
         if failures.is_empty() { Ok(()) } else { Err(format!("left behind: {}", failures.join("; "))) }
     }
-}
-
-fn errno_name(errno: i32) -> String {
-    const NAMES: [(i32, &str); 23] = [
-        (libc::EACCES, "EACCES"),
-        (libc::EBADF, "EBADF"),
-        (libc::EBUSY, "EBUSY"),
-        (libc::ECANCELED, "ECANCELED"),
-        (libc::ECHILD, "ECHILD"),
-        (libc::EDEADLK, "EDEADLK"),
-        (libc::EEXIST, "EEXIST"),
-        (libc::EINTR, "EINTR"),
-        (libc::EINVAL, "EINVAL"),
-        (libc::EIO, "EIO"),
-        (libc::E2BIG, "E2BIG"),
-        (libc::ELOOP, "ELOOP"),
-        (libc::ENAMETOOLONG, "ENAMETOOLONG"),
-        (libc::ENODEV, "ENODEV"),
-        (libc::ENOENT, "ENOENT"),
-        (libc::ENOTDIR, "ENOTDIR"),
-        (libc::EOPNOTSUPP, "EOPNOTSUPP"),
-        (libc::EPERM, "EPERM"),
-        (libc::ESRCH, "ESRCH"),
-        (libc::ETIMEDOUT, "ETIMEDOUT"),
-        (libc::EXDEV, "EXDEV"),
-        (libc::ENODATA, "ENODATA"),
-        (-1, "broken"),
-    ];
-    NAMES.iter().find(|(number, _)| *number == errno).map_or(errno.to_string(), |(_, name)| (*name).to_owned())
 }

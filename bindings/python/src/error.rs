@@ -1,6 +1,6 @@
 //! The one place where an error of the engine becomes a Python exception.
 
-use cgf::{Blocker, Error, Evidence};
+use cgf::{Blocker, Error};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
@@ -58,6 +58,7 @@ fn class_name(errno: i32, doing: Doing) -> &'static str {
         libc::ENOTDIR => "NotADirectory",
         libc::ESRCH => "NoSuchProcess",
         libc::EACCES | libc::EPERM => "NotPermitted",
+        libc::ESTALE => "CheckpointTorn",
         libc::ETIMEDOUT => "DeadlinePassed",
         libc::ECHILD => "ForkedHandle",
         _ => "CgfError",
@@ -65,10 +66,7 @@ fn class_name(errno: i32, doing: Doing) -> &'static str {
 }
 
 fn describe<'py>(py: Python<'py>, blocker: &Blocker) -> PyResult<Bound<'py, PyAny>> {
-    let evidence = match blocker.evidence {
-        Evidence::Proved => "proved",
-        _ => "state",
-    };
+    let evidence = blocker.evidence.name();
     let Blocker { pid, tid, command, state, waits_in, .. } = blocker;
     facade::error_class(py, "Blocker")?.call1((*pid, *tid, command, *state, waits_in, evidence))
 }

@@ -17,6 +17,11 @@ pub fn state(py: Python<'_>, state: State) -> PyResult<Bound<'_, PyAny>> {
     CLASS.import(py, "cgf._state", "State")?.call1((state as i32,))
 }
 
+/// `cgf.Stillness`.
+pub fn stillness_class(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.import("cgf._checkpoint")?.getattr("Stillness")
+}
+
 /// `cgf.Finding`.
 pub fn finding_class(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     py.import("cgf._doctor")?.getattr("Finding")

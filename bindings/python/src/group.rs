@@ -8,12 +8,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use cgf::{AttachOptions, FreezeOptions, RemoveOptions, Spawn};
+use cgf::{AttachOptions, CheckpointOptions, FreezeOptions, RemoveOptions, Spawn};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::attributes::Attributes;
+use crate::checkpoint::Checkpoint;
 use crate::engine;
 use crate::error::{Doing, OrRaise, os_error};
 use crate::facade;
@@ -132,7 +133,8 @@ impl Group {
     /// frozen: into a FROZEN group too, where it freezes.
     ///
     /// Raises `NoSuchProcess`. `GroupBusy`: the group is FROZEN, or cannot hold
-    /// processes. `NotPermitted`: it is another user's, or we may not write to
+    /// processes; a checkpoint holds it, or the group that the process is in, or one
+    /// above either. `NotPermitted`: it is another user's, or we may not write to
     /// the group. `GroupVanished`. `NotFound`: a subsystem of the hierarchy is not
     /// registered here. Any other: a subsystem refused, or failed to follow; the
     /// process is where it was.
@@ -186,7 +188,8 @@ impl Group {
     ///     the call returns when somebody else has thawed the group.
     ///
     /// Raises `FreezeTimeout`: not all had stopped in time, `.blockers` says
-    /// which. `CgfError` with ECANCELED: somebody thawed it meanwhile; with
+    /// which; or a checkpoint holds the group, or one above, and nothing was done.
+    /// `CgfError` with ECANCELED: somebody thawed it meanwhile; with
     /// EDEADLK: the caller is in the group, nothing was frozen; with EINVAL: it is
     /// the kernel's own root. `GroupVanished`, `NotPermitted`. Ctrl-C ends the
     /// wait, the state kept or rolled back as after a timeout.
@@ -207,7 +210,8 @@ impl Group {
     /// one whose parent is frozen goes on when the parent is thawed.
     ///
     /// Raises `DeadlinePassed`: the kernel did not let go within the hierarchy's
-    /// deadline. `GroupVanished`, `NotPermitted`.
+    /// deadline. `GroupBusy`: a checkpoint holds it, or a group above.
+    /// `GroupVanished`, `NotPermitted`.
     fn thaw(&self, py: Python<'_>) -> PyResult<()> {
         engine::call(py, || self.group.thaw())
     }
@@ -227,6 +231,66 @@ impl Group {
     )]
     fn frozen(slf: Py<Group>, timeout: Timeout) -> Frozen {
         Frozen::new(slf, timeout)
+    }
+
+    /// Make the FROZEN group CHECKPOINTING, so that an image of it can be taken:
+    ///
+    ///     with group.checkpoint(root=pid) as checkpoint:
+    ///         ...  # raises CheckpointTorn at the end if a task ran
+    ///
+    /// It begins at once, and ends with the statement, or with `checkpoint.end()`.
+    /// Until then whoever freezes, thaws, kills, renames or removes the group, or
+    /// moves something into it or out of it, through libcgf and from any process, has
+    /// `GroupBusy` (or `FreezeTimeout`); so has who does that to a group below, and
+    /// who kills or removes one above. What those do who write to the kernel's own
+    /// files is found out.
+    ///
+    /// root: the process that is to be checkpointed with all its descendants, which
+    ///     must all be in the group or below. None looks at nobody's family.
+    /// timeout: seconds to wait for others who act upon the group; None is the
+    ///     hierarchy's deadline.
+    /// external: for a tool that must thaw the group to do its work, as CRIU does once
+    ///     it has seized the tasks. Nothing is proved; this process may freeze and thaw
+    ///     the group and act upon it, others may not; the end freezes it again.
+    /// wakeups: on cgroup version 2 too, count how often each thread is woken, for
+    ///     `Stillness.woken`.
+    ///
+    /// Raises `CgfError` with EINVAL: the group is THAWED, or the kernel's own root, or
+    /// `root` is no process number; with EXDEV: not all of the family are in the group,
+    /// `.blockers` are those who are not; with EDEADLK: the caller is in the group;
+    /// with EOPNOTSUPP: the kernel does not count how often a thread runs, which is
+    /// needed on cgroup version 1 and embedded. `GroupBusy`: it is FREEZING, or a
+    /// checkpoint holds it or one above, or somebody acts upon it and does not get on
+    /// with it. `NoSuchProcess`, `GroupVanished`, `NotPermitted`. The group is as
+    /// before then.
+    #[pyo3(
+        signature = (root = None, *, timeout = None, external = false, wakeups = false),
+        text_signature = "($self, root=None, *, timeout=None, external=False, wakeups=False)"
+    )]
+    fn checkpoint(
+        slf: Bound<'_, Group>,
+        root: Option<i32>,
+        timeout: Option<Timeout>,
+        external: bool,
+        wakeups: bool,
+    ) -> PyResult<Checkpoint> {
+        let mut options = CheckpointOptions::default().external(external).wakeups(wakeups);
+        if let Some(timeout) = timeout {
+            options = options.within(timeout.limit()?);
+        }
+        let group = &slf.get().group;
+        let held = engine::call(slf.py(), || group.checkpoint_with(root, options))?;
+        Ok(Checkpoint::new(slf.unbind(), held))
+    }
+
+    /// End somebody's checkpoint of this group by force, whichever process has it. The
+    /// group is FROZEN then, or as its last holder left it (`frozen`); ending the
+    /// checkpoint raises `CheckpointTorn`.
+    ///
+    /// Raises `NotFound`: no checkpoint holds the group itself. `GroupBusy`: somebody
+    /// acts upon it and does not get on with it. `GroupVanished`, `NotPermitted`.
+    fn break_checkpoint(&self, py: Python<'_>) -> PyResult<()> {
+        engine::call(py, || self.group.break_checkpoint())
     }
 
     /// What the group's tasks really do now: a `State`.
@@ -255,7 +319,8 @@ impl Group {
     /// frozen groups, and returns when they are dead.
     ///
     /// Raises `GroupBusy`: after SIGKILL some were not dead by the hierarchy's
-    /// deadline, `.blockers` says which. `CgfError` with EINVAL: no such signal.
+    /// deadline, `.blockers` says which; or a checkpoint holds the group, one above
+    /// it or below, and no signal was sent. `CgfError` with EINVAL: no such signal.
     /// `NotPermitted`, `GroupVanished`.
     #[pyo3(signature = (sig = libc::SIGKILL), text_signature = "($self, sig=9)")]
     fn kill(&self, py: Python<'_>, sig: i32) -> PyResult<()> {
@@ -270,7 +335,8 @@ impl Group {
     /// Raises `GroupBusy`: it has processes or groups that the options do not
     /// allow for, and nothing was done; or it could not be emptied within the
     /// hierarchy's deadline, `.blockers` says by whom; or somebody holds a
-    /// `reference`. The root group always. `GroupVanished`: it was removed before. `NotPermitted`.
+    /// `reference`, or a checkpoint holds it, one above or one below. The root group
+    /// always. `GroupVanished`: it was removed before. `NotPermitted`.
     #[pyo3(signature = (*, kill = false, recursive = false))]
     fn remove(&self, py: Python<'_>, kill: bool, recursive: bool) -> PyResult<()> {
         engine::call(py, || self.group.remove_with(RemoveOptions { kill, recursive }))
@@ -280,7 +346,8 @@ impl Group {
     /// new path. This one keeps the old path: drop it.
     ///
     /// Raises `GroupExists`. `CgfError` with EOPNOTSUPP: cgroup version 2, which
-    /// cannot; with EINVAL: no name for a group. `GroupBusy`: the root group.
+    /// cannot; with EINVAL: no name for a group. `GroupBusy`: the root group;
+    /// a checkpoint holds it, or one above.
     fn rename(&self, py: Python<'_>, name: Text) -> PyResult<Group> {
         Group::from_result(py, || self.group.rename(OsStr::from_bytes(&name.0)))
     }

@@ -8,6 +8,7 @@
 mod attach;
 mod attributes;
 mod callback;
+mod checkpoint;
 mod doctor;
 mod engine;
 mod error;
@@ -30,6 +31,8 @@ mod _native {
     use crate::attach::Attach;
     #[pymodule_export]
     use crate::attributes::Attributes;
+    #[pymodule_export]
+    use crate::checkpoint::Checkpoint;
     #[pymodule_export]
     use crate::doctor::doctor;
     #[pymodule_export]

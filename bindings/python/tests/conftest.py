@@ -7,6 +7,7 @@ test's hierarchy is its own and is ended after it, with all that runs in it.
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -58,6 +59,10 @@ def hierarchy(backend: Backend, unique_name: str) -> Iterator[cgf.Hierarchy]:
 
 def clear(hierarchy: cgf.Hierarchy) -> None:
     """Ends all groups, and what runs in them."""
+    for path in hierarchy.groups():
+        # A test that failed may still have a checkpoint.
+        with suppress(cgf.NotFound):
+            hierarchy.open(path).break_checkpoint()
     for path in hierarchy.groups():
         if path.count("/") == 1:
             hierarchy.open(path).remove(kill=True, recursive=True)

@@ -22,7 +22,7 @@ README = Path(__file__).parent.parent / "README.md"
 def test_errors_are_os_errors() -> None:
     kinds = [getattr(cgf, name) for name in cgf.__all__]
     kinds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseException)]
-    assert len(kinds) == 11
+    assert len(kinds) == 12
     for kind in kinds:
         assert issubclass(kind, cgf.CgfError) and issubclass(kind, OSError)
         error = kind(errno.EIO, "why")
@@ -77,6 +77,8 @@ def test_no_descriptor_is_left(hierarchy: cgf.Hierarchy) -> None:
             hierarchy.group_of(process.pid)
             with group.frozen(), group.frozen():
                 group["freezer.state"]
+                with group.checkpoint(root=process.pid), pytest.raises(cgf.GroupBusy):
+                    group.thaw()
             with pytest.raises(cgf.GroupBusy):
                 group.remove()
             group.kill()

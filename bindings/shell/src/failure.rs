@@ -2,7 +2,7 @@
 
 use std::io;
 
-use cgf::{Blocker, Evidence};
+use cgf::Blocker;
 use serde_json::{Value, json};
 
 use crate::output::{Output, harmless};
@@ -105,7 +105,7 @@ fn blocker_as_json(blocker: &Blocker) -> Value {
         "command": blocker.command,
         "state": blocker.state.to_string(),
         "waits_in": blocker.waits_in,
-        "evidence": if blocker.evidence == Evidence::Proved { "proved" } else { "state" },
+        "evidence": blocker.evidence.name(),
     })
 }
 

@@ -74,8 +74,9 @@ JSON:
   With --json a command prints one JSON value on one line; the keys are in its
   --help. If it fails it prints {\"error\": {errno, name, message, remedy,
   blockers}}, where blockers is a list of {pid, tid, command, state, waits_in,
-  evidence}, evidence being \"proved\" or \"state\". Bytes that are not UTF-8 are
-  replaced by U+FFFD.
+  evidence}, evidence being \"proved\" or \"state\" of who blocks, \"outside\" of
+  who is not in the group, \"ran\", \"thawed\", \"left\" or \"came\" of who was not
+  still during a checkpoint. Bytes that are not UTF-8 are replaced by U+FFFD.
 
 Units:
   Deadlines are written 5s, 500ms or 2m; 0 asks once, none waits without limit.

@@ -8,12 +8,14 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use cgf::{
-    AttachOptions, Deadline, Error, FreezeOptions, Group, Hierarchy, Options, Reference, RemoveOptions, Result, Spawn,
+    AttachOptions, Checkpoint, CheckpointOptions, Deadline, Error, FreezeOptions, Group, Hierarchy, Options, Reference,
+    RemoveOptions, Result, Spawn,
 };
 use cgf_tests::driver::decode_bytes;
 
 fn main() {
-    let mut driver = Driver { hierarchy: None, groups: HashMap::new(), references: HashMap::new() };
+    let mut driver =
+        Driver { hierarchy: None, groups: HashMap::new(), references: HashMap::new(), checkpoints: Vec::new() };
     for line in std::io::stdin().lock().lines().map_while(std::io::Result::ok) {
         let words: Vec<Vec<u8>> = line.split(' ').map(decode_bytes).collect();
         let answer = match driver.answer(&words) {
@@ -31,6 +33,8 @@ struct Driver {
     hierarchy: Option<Hierarchy>,
     groups: HashMap<Vec<u8>, Group>,
     references: HashMap<Vec<u8>, Reference>,
+    /// Of one group the oldest first: one that was ended by force, and the next.
+    checkpoints: Vec<(Vec<u8>, Checkpoint)>,
 }
 
 impl Driver {
@@ -56,6 +60,7 @@ impl Driver {
                 return {
                     self.groups.clear();
                     self.references.clear();
+                    self.checkpoints.clear();
                     done(())
                 };
             }
@@ -134,12 +139,35 @@ impl Driver {
                 done(group.freeze_with(options.rollback(has("rollback")).with_caller(has("with_caller")))?)
             }
             "thaw" => done(group.thaw()?),
+            "checkpoint" => {
+                let root = Some(number(2)).filter(|&root| root != 0);
+                let options = CheckpointOptions::default().external(has("external")).wakeups(has("wakeups"));
+                let checkpoint = group.checkpoint_with(root, options)?;
+                self.checkpoints.push((path, checkpoint));
+                done(())
+            }
+            "verify" => done(self.checkpoint(&path).verify()?),
+            "woken" => Ok(list(self.checkpoint(&path).verify()?.woken().to_vec())),
+            "end" => {
+                let at = self.oldest(&path);
+                done(self.checkpoints.remove(at).1.end()?)
+            }
+            "break" => done(group.break_checkpoint()?),
             "state" => Ok(group.state()?.to_string()),
             "kill" => done(group.kill(number(2))?),
             "read" => group.read(&text(2)),
             "write" => done(group.write(&text(2), &text(3))?),
             _ => unreachable!("no verb {verb}"),
         }
+    }
+
+    fn oldest(&self, path: &[u8]) -> usize {
+        let at = self.checkpoints.iter().position(|(of, _)| of == path);
+        at.unwrap_or_else(|| unreachable!("no checkpoint of {}", String::from_utf8_lossy(path)))
+    }
+
+    fn checkpoint(&self, path: &[u8]) -> &Checkpoint {
+        &self.checkpoints[self.oldest(path)].1
     }
 }
 
@@ -164,12 +192,8 @@ fn list(ids: Vec<i32>) -> String {
 }
 
 fn blockers(error: &Error) -> String {
-    let evidence = |found| if found == cgf::Evidence::Proved { "proved" } else { "state" };
-    let all: Vec<String> = error
-        .blockers()
-        .iter()
-        .map(|found| format!("{}:{}:{}", found.pid, found.tid, evidence(found.evidence)))
-        .collect();
+    let all: Vec<String> =
+        error.blockers().iter().map(|found| format!("{}:{}:{}", found.pid, found.tid, found.evidence.name())).collect();
     if all.is_empty() { "-".into() } else { all.join(",") }
 }
 

@@ -11,10 +11,12 @@
 >>> h.unmount()
 """
 
+from cgf._checkpoint import Stillness
 from cgf._doctor import Finding
 from cgf._errors import (
     Blocker,
     CgfError,
+    CheckpointTorn,
     DeadlinePassed,
     ForkedHandle,
     FreezeTimeout,
@@ -30,6 +32,7 @@ from cgf._event import Event, EventKind
 from cgf._native import (
     Attach,
     Attributes,
+    Checkpoint,
     Frozen,
     Group,
     Hierarchy,
@@ -50,6 +53,8 @@ __all__ = [
     "Attributes",
     "Blocker",
     "CgfError",
+    "Checkpoint",
+    "CheckpointTorn",
     "ControlFile",
     "DeadlinePassed",
     "Event",
@@ -71,6 +76,7 @@ __all__ = [
     "Process",
     "Reference",
     "State",
+    "Stillness",
     "Subsystem",
     "Watch",
     "__version__",

@@ -10,7 +10,8 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Blocker:
-    """A task that kept a group from being frozen, emptied or removed."""
+    """A task that an exception is about: that kept a group from being frozen, emptied or
+    removed, is outside of one that is to be checkpointed, or was not still meanwhile."""
 
     pid: int
     """The process."""
@@ -27,15 +28,22 @@ class Blocker:
     waits_in: str
     """The kernel function that it waits in; empty where it runs or that cannot be read."""
 
-    evidence: Literal["proved", "state"]
-    """"proved": the kernel says so. "state": the task's own state shows it, or is all there is."""
+    evidence: Literal["proved", "state", "outside", "ran", "thawed", "left", "came"]
+    """What is said of it, and how that is known.
+
+    "proved": it blocks, as the kernel says. "state": it blocks, as its own state shows, or
+    that is all there is. "outside": it is not in the group, nor below. "ran": it was given
+    a CPU. "thawed": it could run when the group was thawed, or when somebody came in who
+    ran. "left": it has left the group, or ended. "came": it has come into the group.
+    """
 
 
 class CgfError(OSError):
     """What libcgf raises: `errno` always says what a program can act on, `strerror` why."""
 
     blockers: list[Blocker]
-    """The tasks that blocked a freeze, a kill or a removal; else empty."""
+    """The tasks that blocked a freeze, a kill or a removal, that are outside of a group that
+    is to be checkpointed (EXDEV), or that tore a checkpoint (ESTALE); else empty."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
@@ -43,11 +51,18 @@ class CgfError(OSError):
 
 
 class FreezeTimeout(CgfError, TimeoutError):
-    """EBUSY from a freeze: not all tasks had stopped in time; `blockers` are those."""
+    """EBUSY from a freeze: not all tasks had stopped in time; `blockers` are those. Or a
+    checkpoint holds the group."""
 
 
 class GroupBusy(CgfError):
-    """EBUSY: in use, frozen, or not empty."""
+    """EBUSY: in use, frozen, held by a checkpoint, or not empty."""
+
+
+class CheckpointTorn(CgfError):
+    """ESTALE: a task ran during a checkpoint, or could, or came or left, and `blockers` is the
+    first one; or somebody ended the checkpoint by force, and `blockers` is empty. The image
+    is not to be trusted."""
 
 
 class NotFound(CgfError, FileNotFoundError):

@@ -7,6 +7,7 @@ from typing import IO, Any, Literal, TypeAlias, TypeVar, final, overload
 
 from typing_extensions import Self, disjoint_base
 
+from cgf._checkpoint import Stillness
 from cgf._doctor import Finding
 from cgf._event import Event
 from cgf._process import Process
@@ -16,6 +17,7 @@ from cgf._subsystem import Subsystem
 __all__ = [
     "Attach",
     "Attributes",
+    "Checkpoint",
     "Frozen",
     "Group",
     "Hierarchy",
@@ -211,6 +213,15 @@ class Group:
     ) -> None: ...
     def thaw(self) -> None: ...
     def frozen(self, timeout: float | None = 5.0) -> Frozen: ...
+    def checkpoint(
+        self,
+        root: int | None = None,
+        *,
+        timeout: float | None = None,
+        external: bool = False,
+        wakeups: bool = False,
+    ) -> Checkpoint: ...
+    def break_checkpoint(self) -> None: ...
     @property
     def state(self) -> State: ...
     @property
@@ -236,6 +247,21 @@ class Group:
 @final
 class Frozen:
     def __enter__(self) -> Group: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+@final
+class Checkpoint:
+    @property
+    def group(self) -> Group: ...
+    def verify(self) -> Stillness: ...
+    def end(self) -> Stillness: ...
+    def __enter__(self) -> Checkpoint: ...
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
