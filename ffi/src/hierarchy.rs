@@ -31,6 +31,9 @@ pub struct cgf_hierarchy(pub(crate) Hierarchy);
 ///     deadline=MS                bounds remove, kill, spawn, attach and thaw,
 ///                                in milliseconds; 10000
 ///     stop=signal|ptrace         how the embedded backend stops a task
+///     hold=parent                groups are made with a parent of their own,
+///                                web for web/1, that is frozen with them: who
+///                                thaws one by the kernel's file does nothing
 ///
 /// Returns 0, and a handle in "out" to be freed with cgf_hierarchy_free; or
 ///

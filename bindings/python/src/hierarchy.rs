@@ -30,6 +30,9 @@ use crate::watch::{Source, Watch};
 ///     a subsystem is bound to one hierarchy at most.
 /// deadline: seconds that remove, kill, spawn, attach and thaw may take.
 /// stop: how the embedded backend stops a task, "signal" or "ptrace".
+/// hold: with "parent", groups are made with a parent of their own, which is frozen
+///     and thawed with them: who thaws such a group by the kernel's own file changes
+///     nothing. Their paths need two names, "web/1".
 ///
 /// Raises `GroupBusy`: it exists with other subsystems or in another system, or
 /// a subsystem is bound elsewhere in this one. `NotFound`: no such subsystem, or
@@ -61,9 +64,9 @@ impl Hierarchy {
     #[pyo3(
         signature = (
             name, subsystems = Vec::new(), backend = "auto", root = None, state = None,
-            deadline = DEADLINE, stop = "signal"
+            deadline = DEADLINE, stop = "signal", hold = None
         ),
-        text_signature = "(name, subsystems=(), backend='auto', root=None, state=None, deadline=10.0, stop='signal')"
+        text_signature = "(name, subsystems=(), backend='auto', root=None, state=None, deadline=10.0, stop='signal', hold=None)"
     )]
     #[allow(clippy::too_many_arguments, reason = "in Python they are named, and all but one have a default")]
     fn new(
@@ -75,8 +78,14 @@ impl Hierarchy {
         state: Option<Text>,
         deadline: Timeout,
         stop: &str,
+        hold: Option<&str>,
     ) -> PyResult<Hierarchy> {
         let mut options = options(py, &subsystems, backend, deadline, stop)?;
+        options = match hold {
+            None => options,
+            Some("parent") => options.hold_by_parent(true),
+            Some(_) => return Err(PyValueError::new_err(format!("hold={hold:?}: not \"parent\" or None"))),
+        };
         if let Some(root) = root {
             options = options.root(absolute(root)?);
         }

@@ -316,3 +316,19 @@ def test_threads_share_a_checkpoint(group: cgf.Group, sleeper: cgf.Process[bytes
         thread.join(timeout=10)
     assert [outcome for outcome in outcomes if outcome != cgf.Stillness([])] == [errno.EINVAL] * 2
     assert group.state is cgf.State.FROZEN
+
+
+def test_a_parent_holds_what_is_made_with_one(hierarchy: cgf.Hierarchy) -> None:
+    """A word that is none raises; a path of one name has no room for a parent."""
+    with pytest.raises(ValueError):
+        cgf.Hierarchy(hierarchy.name, backend=hierarchy.backend, hold="child")  # type: ignore[arg-type]
+    held = cgf.Hierarchy(hierarchy.name, backend=hierarchy.backend, hold="parent")
+    with pytest.raises(cgf.CgfError) as caught:
+        held.create("web")
+    assert caught.value.errno == errno.EINVAL
+    group = held.create("web/1")
+    group.freeze()
+    assert hierarchy.open("web").state is cgf.State.FROZEN
+    group.thaw()
+    group.remove()
+    assert hierarchy.groups() == []

@@ -34,7 +34,8 @@ struct CommandLine {
     /// backend=auto, cgroup2, cgroup1 or embedded; root=DIR, to open the groups
     /// below a directory that somebody else made; state=DIR, the system that the
     /// hierarchy belongs to; deadline=MS, which bounds rm, kill, exec, attach and
-    /// thaw (10000); stop=signal or ptrace, how the embedded backend stops a task.
+    /// thaw (10000); stop=signal or ptrace, how the embedded backend stops a task;
+    /// hold=parent, to make groups with a parent of their own that is frozen with them.
     #[arg(
         short = 'o',
         long = "options",

@@ -55,6 +55,7 @@ class Hierarchy:
         state: _Path | None = None,
         deadline: float = 10.0,
         stop: _Stop = "signal",
+        hold: Literal["parent"] | None = None,
     ) -> Hierarchy: ...
     @staticmethod
     def adopt(
