@@ -258,6 +258,8 @@ impl Group {
         check_owner(pid)?;
         let from = backend.locate(pid)?;
         if from.as_ref() == Some(self.path()) && !backend.is_spanning() && self.has_all_threads(pid)? {
+            // A checkpoint refuses this like any attach, though it would change nothing.
+            drop(self.leave_for_it(Whom::Process(process))?);
             return self.prove(process);
         }
         let agreed = self.agree(Newcomer::Process(pid), from, options)?;

@@ -17,6 +17,8 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -256,6 +258,44 @@ static void part_count(int n)
 	}
 }
 
+/* Lets SIGTERM wait. */
+static void part_deaf(int n)
+{
+	sigset_t blocked;
+	(void)n;
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGTERM);
+	sigprocmask(SIG_BLOCK, &blocked, NULL);
+	ready();
+	wait_for_ever();
+}
+
+/* Timers that expire every few milliseconds: by a signal, and by a descriptor. */
+static void *read_timer(void *timer)
+{
+	for (uint64_t expired;;)
+		if (read(*(int *)timer, &expired, sizeof expired) < 0)
+			return NULL;
+}
+
+static void part_timers(int n)
+{
+	static int timer;
+	pthread_t thread;
+	struct timeval often = { .tv_usec = 3000 };
+	struct itimerval by_signal = { often, often };
+	struct itimerspec by_file = { { .tv_nsec = 3000000 }, { .tv_nsec = 3000000 } };
+	(void)n;
+	signal(SIGALRM, count);
+	timer = timerfd_create(CLOCK_MONOTONIC, 0);
+	if (timer < 0 || timerfd_settime(timer, 0, &by_file, NULL) || setitimer(ITIMER_REAL, &by_signal, NULL))
+		_exit(2);
+	if (pthread_create(&thread, NULL, read_timer, &timer))
+		_exit(2);
+	ready();
+	wait_for_ever();
+}
+
 /* Stops process n as a debugger does, and lets it go when it is itself told to. */
 static void part_trace(int n)
 {
@@ -296,7 +336,8 @@ int main(int argc, char **argv)
 		{ "nap", part_nap },		     { "zombie", part_zombie },
 		{ "count", part_count },	     { "trace", part_trace },
 		{ "headless", part_headless },	     { "brood", part_brood },
-		{ "sleepers", part_sleepers },
+		{ "sleepers", part_sleepers },	     { "deaf", part_deaf },
+		{ "timers", part_timers },
 	};
 	if (argc < 2)
 		return 64;

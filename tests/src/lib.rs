@@ -3,8 +3,11 @@
 //! program that answers one line for each line (`driver`).
 
 pub mod backends;
+pub mod board;
 pub mod container;
 pub mod driver;
+pub mod part;
+pub mod raw;
 pub mod run;
 pub mod stage;
 pub mod stream;

@@ -53,6 +53,12 @@ pub fn has_ended(pid: i32) -> bool {
     matches!(state_letter(pid), None | Some('Z' | 'X'))
 }
 
+/// The children of a process's first thread.
+pub fn children(pid: i32) -> Vec<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+}
+
 /// How often the threads of a process were given a CPU, in all.
 pub fn run_count(pid: i32) -> Option<u64> {
     let mut sum = 0;
