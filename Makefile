@@ -14,6 +14,8 @@ target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 export CARGO_TERM_COLOR ?= never
 export CGF_ACTOR       := $(target)/actor
+export CGF_COUNTER     := $(target)/counter
+export CGF_CRIU        := $(target)/criu/criu
 export CGF_COMMAND     := $(target)/release/cgf
 export CGF             := $(CGF_COMMAND)
 export CGF_DRIVER_RUST := $(target)/release/contract-driver
@@ -21,13 +23,13 @@ export CGF_DRIVER_C    := $(target)/contract-driver-c
 export CGF_LIBRARIES   := $(target)/release
 export CGF_PYTHON      := $(target)/venv/bin/python
 
-.PHONY: run test bench install setup build lint test-rust test-c test-python test-shell clean
+.PHONY: run test bench install setup setup-criu build lint test-rust test-c test-python test-shell clean
 
 run: setup
 	@$(CARGO) build --quiet --release --locked --package cgf-shell
 	@$(CGF_COMMAND) demo
 
-test: setup lint test-rust test-c test-python test-shell
+test: setup setup-criu lint test-rust test-c test-python test-shell
 	@echo "all tests passed"
 
 bench: setup
@@ -43,18 +45,22 @@ install:
 setup:
 	@./setup.sh
 
+# For the tests alone, and nowhere but in the target folder.
+setup-criu:
+	@tests/criu/install.sh $(dir $(CGF_CRIU))
+
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --locked --no-deps --package cgf
 
-build: $(CGF_ACTOR)
+build: $(CGF_ACTOR) $(CGF_COUNTER)
 	$(CARGO) build --quiet --release --locked --workspace
 	$(MAKE) --no-print-directory -C ffi
 	$(CC) -std=c11 -O1 -g -Wall -Wextra -Werror -Iinclude tests/contract/driver.c -o $(CGF_DRIVER_C) \
 	    -L$(target)/release -l:libcgf.so.0 -Wl,-rpath,$(target)/release
 
-$(CGF_ACTOR): tests/actor/actor.c
+$(CGF_ACTOR) $(CGF_COUNTER): $(target)/%: tests/actor/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -pthread $< -o $@
 

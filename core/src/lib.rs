@@ -119,7 +119,7 @@
 //!   close-on-exec.
 //! * **The process is left alone**: no signal handler, no thread, no logger.
 //!   `spawn`, the trial of `backend=auto`, naming who blocks on cgroup v2, and the
-//!   release agents of a [`Monitor`] make child processes of the caller.
+//!   release agents of a [`Monitor`], and [`criu`], make child processes of the caller.
 //! * **Backends** differ where the kernel does. `docs/backends.md` says what
 //!   each promises.
 //!
@@ -132,6 +132,7 @@ mod blocker;
 mod bound;
 mod checkpoint;
 mod control_file;
+pub mod criu;
 mod deadline;
 mod doctor;
 mod era;

@@ -257,7 +257,7 @@ fn numbers_in(directory: &str) -> sys::Result<Vec<i32>> {
 }
 
 /// The value of a `Name:   value` line.
-fn field<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
+pub(crate) fn field<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
     std::str::from_utf8(text).ok()?.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 

@@ -139,7 +139,7 @@ impl Spawn {
         self
     }
 
-    fn plan(mut self, session: bool) -> Result<Plan> {
+    pub(crate) fn plan(mut self, session: bool) -> Result<Plan> {
         if self.inherits_env {
             let ours = std::env::vars_os().filter(|(name, _)| self.env.iter().all(|(other, _)| other != name));
             self.env = ours.chain(self.env.iter().cloned()).collect();

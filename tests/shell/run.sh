@@ -125,6 +125,8 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' INT TERM HUP
 
+. "$here/checkpoint.sh"
+
 # ---- usage, without a backend ----------------------------------------------
 
 usage() {
@@ -132,7 +134,7 @@ usage() {
     works "help" --help
     works "version" --version
     check "version names the program" test "${out%% *}" = cgf
-    for command in doctor create exec attach freeze thaw state kill rm ls ps get set watch monitor demo; do
+    for command in doctor create exec attach freeze thaw state checkpoint restore kill rm ls ps get set watch monitor demo; do
         works "help of $command" "$command" --help
         [ "$command" = demo ] || check "$command has an example" grep -q "Example: \|test \"" "$scratch/out"
     done
@@ -146,6 +148,10 @@ usage() {
     misused "attach nobody" attach x:y
     misused "attach process 0" attach x:y 0
     misused "exec nothing" exec x:y
+    misused "checkpoint nothing" checkpoint x:y
+    misused "checkpoint: images and a command" checkpoint x:y --images d -- true
+    misused "checkpoint: two ends" checkpoint x:y --images d --leave-running --leave-frozen
+    misused "restore nothing" restore x:y
     misused "an unknown option" -o speed=high ls
     misused "an unknown backend" -o backend=cgroup3 ls
     CGF_OPTIONS=backend=cgroup3 misused "the environment's options" ls
@@ -584,6 +590,8 @@ suite() {
     systems
     getting_stuck
     killing
+    guarding
+    checkpointing
     nobody_reads
     watching
     monitoring

@@ -10,6 +10,8 @@ use crate::facade;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Doing {
     Freezing,
+    /// EEXIST is about files and processes, not groups.
+    Checkpointing,
     /// Looking for a backend or a controller: ENODEV says that it is not there.
     Opening,
     Else,
@@ -54,6 +56,7 @@ fn class_name(errno: i32, doing: Doing) -> &'static str {
         libc::EBUSY => "GroupBusy",
         libc::ENODEV if doing != Doing::Opening => "GroupVanished",
         libc::ENOENT => "NotFound",
+        libc::EEXIST if doing == Doing::Checkpointing => "AlreadyThere",
         libc::EEXIST => "GroupExists",
         libc::ENOTDIR => "NotADirectory",
         libc::ESRCH => "NoSuchProcess",

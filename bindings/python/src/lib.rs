@@ -9,6 +9,7 @@ mod attach;
 mod attributes;
 mod callback;
 mod checkpoint;
+mod criu;
 mod doctor;
 mod engine;
 mod error;
@@ -33,6 +34,8 @@ mod _native {
     use crate::attributes::Attributes;
     #[pymodule_export]
     use crate::checkpoint::Checkpoint;
+    #[pymodule_export]
+    use crate::criu::{criu_dump, criu_restore};
     #[pymodule_export]
     use crate::doctor::doctor;
     #[pymodule_export]

@@ -7,12 +7,21 @@ use pyo3::prelude::*;
 
 use crate::error::{Doing, OrRaise};
 
-/// Freezes, with the interpreter released. About every 50 ms the main thread
-/// runs the handlers of signals that came; what one of them raises ends the
-/// freeze and is raised.
+/// Freezes, as [`heeding_them`] does whatever it is.
 pub fn freeze_heeding_them<T: Send>(
     py: Python<'_>,
     freeze: impl for<'a> FnOnce(&'a mut Meanwhile<'a>) -> cgf::Result<T> + Send,
+) -> PyResult<T> {
+    heeding_them(Doing::Freezing, py, freeze)
+}
+
+/// Calls the engine with the interpreter released. About every 50 ms the main thread
+/// runs the handlers of signals that came; what one of them raises ends the wait
+/// and is raised.
+pub fn heeding_them<T: Send>(
+    doing: Doing,
+    py: Python<'_>,
+    engine: impl for<'a> FnOnce(&'a mut Meanwhile<'a>) -> cgf::Result<T> + Send,
 ) -> PyResult<T> {
     let mut raised = None;
     let result = py.detach(|| {
@@ -23,10 +32,10 @@ pub fn freeze_heeding_them<T: Send>(
                 ControlFlow::Break(())
             }
         };
-        freeze(&mut heed)
+        engine(&mut heed)
     });
     match raised {
         Some(error) => Err(error),
-        None => result.or_raise_while(Doing::Freezing, py),
+        None => result.or_raise_while(doing, py),
     }
 }

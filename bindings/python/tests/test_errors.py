@@ -22,7 +22,7 @@ README = Path(__file__).parent.parent / "README.md"
 def test_errors_are_os_errors() -> None:
     kinds = [getattr(cgf, name) for name in cgf.__all__]
     kinds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseException)]
-    assert len(kinds) == 12
+    assert len(kinds) == 13
     for kind in kinds:
         assert issubclass(kind, cgf.CgfError) and issubclass(kind, OSError)
         error = kind(errno.EIO, "why")

@@ -5,6 +5,7 @@ mod demo;
 mod events;
 mod failure;
 mod hierarchies;
+mod interrupt;
 mod janitor;
 mod members;
 mod output;

@@ -340,6 +340,12 @@ impl Backend for Embedded {
         Ok(None)
     }
 
+    fn stopped(&self, group: &Node) -> Result<Vec<i32>> {
+        let stopped = stopped::read(&group.dir);
+        let stopped = stopped.map_err(|errno| group.failed(errno, "reading whom we stopped"))?;
+        Ok(stopped.into_iter().filter_map(|((pid, _), ran)| ran.then_some(pid)).collect())
+    }
+
     fn signal(&self, group: &Node, process: &Process, signal: i32) -> Result<()> {
         match signal {
             libc::SIGCONT | libc::SIGSTOP => self.signal_a_stop(group, process, signal),

@@ -319,6 +319,12 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// Microseconds spent frozen, where the kernel counts them.
     fn frozen_usec(&self, group: &Node) -> Result<Option<u64>>;
 
+    /// The processes of this very group that stand still by a signal of ours, and
+    /// run after the thaw.
+    fn stopped(&self, _group: &Node) -> Result<Vec<i32>> {
+        Ok(Vec::new())
+    }
+
     /// Sends a signal other than SIGKILL to a member of this group or of one below.
     fn signal(&self, group: &Node, process: &Process, signal: i32) -> Result<()>;
 

@@ -14,6 +14,7 @@
 from cgf._checkpoint import Stillness
 from cgf._doctor import Finding
 from cgf._errors import (
+    AlreadyThere,
     Blocker,
     CgfError,
     CheckpointTorn,
@@ -49,6 +50,7 @@ from cgf._state import State
 from cgf._subsystem import ControlFile, Subsystem
 
 __all__ = [
+    "AlreadyThere",
     "Attach",
     "Attributes",
     "Blocker",

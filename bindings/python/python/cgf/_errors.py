@@ -73,6 +73,10 @@ class GroupExists(CgfError, FileExistsError):
     """EEXIST: there is a group of that path, or a subsystem of that name, already."""
 
 
+class AlreadyThere(CgfError, FileExistsError):
+    """EEXIST from `cgf.criu`: the directory of images is there, or a process number is in use."""
+
+
 class GroupVanished(CgfError):
     """ENODEV: the group was removed, or the hierarchy has ended."""
 

@@ -25,6 +25,8 @@ __all__ = [
     "Reference",
     "Watch",
     "__version__",
+    "criu_dump",
+    "criu_restore",
     "doctor",
     "register",
     "unregister",
@@ -41,6 +43,19 @@ _Stop: TypeAlias = Literal["signal", "ptrace"]
 
 _Default = TypeVar("_Default")
 
+def criu_dump(
+    group: Group,
+    images: _Path,
+    *,
+    root: int | None,
+    leave: str,
+    timeout: float | None,
+    criu: _Path,
+    args: Sequence[_Path],
+) -> None: ...
+def criu_restore(
+    group: Group, images: _Path, *, timeout: float | None, criu: _Path, args: Sequence[_Path]
+) -> int: ...
 def doctor() -> list[Finding]: ...
 def register(subsystem: Subsystem) -> None: ...
 def unregister(name: str) -> None: ...

@@ -108,7 +108,7 @@ fn wait_for_end(child: &Child) -> Result<(), Failure> {
     }
 }
 
-fn as_shell(status: ExitStatus) -> u8 {
+pub fn as_shell(status: ExitStatus) -> u8 {
     let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     number.and_then(|number| u8::try_from(number).ok()).unwrap_or(1)
 }

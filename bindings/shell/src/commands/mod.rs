@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod attach;
+mod checkpoint;
 mod create;
 mod doctor;
 mod exec;
@@ -10,6 +11,7 @@ mod kill;
 mod ls;
 mod monitor;
 mod ps;
+mod restore;
 pub mod rm;
 mod set;
 mod state;
@@ -43,6 +45,8 @@ pub enum Command {
     Freeze(freeze::Freeze),
     Thaw(thaw::Thaw),
     State(state::State),
+    Checkpoint(checkpoint::Checkpoint),
+    Restore(restore::Restore),
     Kill(kill::Kill),
     Rm(rm::Rm),
     Ls(ls::Ls),
@@ -89,6 +93,7 @@ impl Command {
             Command::Doctor(command) => command.json.json,
             Command::Freeze(command) => command.json.json,
             Command::State(command) => command.json.json,
+            Command::Restore(command) => command.json.json,
             Command::Kill(command) => command.json.json,
             Command::Rm(command) => command.json.json,
             Command::Ls(command) => command.json.json,
@@ -110,6 +115,8 @@ impl Command {
             Command::Freeze(command) => command.run(hierarchies, output),
             Command::Thaw(command) => command.run(hierarchies),
             Command::State(command) => command.run(hierarchies, output),
+            Command::Checkpoint(command) => command.run(hierarchies),
+            Command::Restore(command) => command.run(hierarchies, output),
             Command::Kill(command) => command.run(hierarchies, output),
             Command::Rm(command) => command.run(hierarchies, output),
             Command::Ls(command) => command.run(hierarchies, output),
