@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cgf::{Group, Hierarchy, Options, State};
+use cgf::{Group, Hierarchy, Options, Spawn, State};
 use cgf_tests::backends::{Own, on_each, start};
 use cgf_tests::driver::{Driver, Surface};
 use cgf_tests::stage::{self, wait_for};
@@ -283,7 +283,7 @@ fn a_fork_elsewhere_does_not_hold_up_a_spawn() {
                 }
             });
             for _ in 0..100 {
-                let child = group.spawn(cgf::Spawn::new("true")).unwrap_or_else(|error| panic!("{backend}: {error:?}"));
+                let child = group.spawn(Spawn::new("true")).unwrap_or_else(|error| panic!("{backend}: {error:?}"));
                 assert!(child.wait(stage::PATIENCE).unwrap().unwrap().success());
             }
             done.store(true, Ordering::Relaxed);
@@ -332,5 +332,22 @@ fn two_processes_make_and_remove_one_group() {
             left.remove_with(cgf::RemoveOptions { kill: false, recursive: true }).unwrap();
         }
         assert!(own.0.groups().unwrap().is_empty());
+    });
+}
+
+/// R3.4: a shell that does nothing but start programs, by vfork, is frozen each time:
+/// the kernel's version 1 misses its first thread in one freeze of a hundred.
+#[test]
+fn who_starts_programs_all_the_time_is_frozen_each_time() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let group = own.0.create("shell").unwrap();
+        let shell = Spawn::new("/bin/sh").args(["-c", "while :; do sleep 0.001; done"]);
+        group.spawn(shell).unwrap();
+        for round in 0..200 {
+            let frozen = group.freeze(Duration::from_secs(5));
+            frozen.unwrap_or_else(|error| panic!("round {round} on {backend}: {error}"));
+            group.thaw().unwrap();
+        }
     });
 }

@@ -28,6 +28,15 @@ mod kill;
 /// What asks a group to freeze.
 const FREEZE_FILE: &str = "freezer.state";
 
+/// After so long, and then ever more rarely, a group is asked to freeze once more.
+///
+/// The kernel looks at each task once when it is asked, and misses one that falls
+/// asleep in vfork(2) that moment, whose child then freezes before it executes its
+/// program: such a group would be FREEZING until it is thawed (Linux 6.18; of a shell
+/// that does nothing but start programs, one freeze in a hundred). If somebody thaws the
+/// group between our look and this, the freeze has come after the thaw.
+const AGAIN: Duration = Duration::from_millis(20);
+
 /// A hierarchy on the version 1 tree that has the freezer.
 #[derive(Debug)]
 pub(crate) struct Cgroup1 {
@@ -253,12 +262,20 @@ impl Cgroup1 {
     /// after again: were one to begin just as somebody thaws ours, the group
     /// would be frozen all the same, by that one.
     fn wait_until_frozen(&self, group: &Node, state: &File, is_alone: bool, wait: &mut Wait<'_>) -> Result<Outcome> {
+        let failed = |errno| group.failed(errno, "freezing");
         let mut patience = Patience::new();
+        let mut pause = AGAIN;
+        let mut again = Deadline::after(pause);
         loop {
-            match read_state(state).map_err(|errno| group.failed(errno, "freezing"))? {
+            match read_state(state).map_err(failed)? {
                 State::Frozen if is_alone || self.is_asked(group)? => return Ok(Outcome::Done),
                 State::Freezing if self.is_asked(group)? => {}
                 _ => return Ok(Outcome::Cancelled),
+            }
+            if again.passed() {
+                write_once(state, b"FROZEN").map_err(failed)?;
+                pause *= 2;
+                again = Deadline::after(pause);
             }
             if let Err(ended) = patience.wait(wait) {
                 return Ok(Outcome::Ended(ended));
