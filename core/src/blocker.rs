@@ -39,7 +39,7 @@ pub enum Evidence {
     Outside,
     /// Its run counter moved: it was given a CPU.
     Ran,
-    /// It could run, for the group was thawed, or somebody came into it who ran.
+    /// It could run: the group was thawed, or something was moved into it.
     Thawed,
     /// It has left the group, or ended.
     Left,
@@ -85,7 +85,7 @@ impl fmt::Display for Evidence {
             Evidence::State => "by its state",
             Evidence::Outside => "is outside of the group",
             Evidence::Ran => "was given a CPU",
-            Evidence::Thawed => "could run when the group was thawed",
+            Evidence::Thawed => "could run, for the group was thawed, or something moved into it",
             Evidence::Left => "left the group, or ended",
             Evidence::Came => "came into the group",
         })

@@ -9,7 +9,7 @@
 //! Others that use this library are kept out ([`guard`](crate::backend::guard)); what those do who write to
 //! the kernel's files themselves is detected ([`proof`](crate::proof)).
 
-use crate::backend::lease::{self, Held};
+use crate::backend::lease::{self, Held, Terms};
 use crate::backend::passing;
 use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
@@ -87,7 +87,7 @@ impl Group {
     /// looked at.
     ///
     /// On cgroup version 2 it takes 25 ms, in which the kernel may still tell of what
-    /// was before.
+    /// was before. On control groups an inotify instance is used while it lasts.
     ///
     /// # Errors
     ///
@@ -124,12 +124,15 @@ impl Group {
         }
         self.must_be_frozen()?;
         let deadline = options.deadline.unwrap_or_else(|| self.hierarchy().deadline());
-        // One that is frozen by another alone could be thawed there.
-        let is_asked_for_this = !backend.is_asked(self.node())?;
-        if is_asked_for_this {
-            if !backend.is_asked_above(self.node())? {
-                return Err(self.thawed_just_now());
-            }
+        // One that is frozen by another alone could be thawed there; by its own parent
+        // it is held, and somebody may have thawed it without effect.
+        let is_asked = backend.is_asked(self.node())?;
+        let is_held = outer::of(self)?.map(|outer| outer.is_self_freezing()).transpose()?;
+        let is_asked_for_this = !is_asked && is_held != Some(true);
+        if !is_asked && !backend.is_asked_above(self.node())? {
+            return Err(self.thawed_just_now());
+        }
+        if !is_asked || is_held == Some(false) {
             self.freeze(deadline)?;
         }
         self.begin(root, options, deadline, is_asked_for_this).inspect_err(|_| {
@@ -151,12 +154,15 @@ impl Group {
     pub fn break_checkpoint(&self) -> Result<()> {
         let backend = self.backend()?;
         let mut wait = Wait::until(self.hierarchy().deadline());
-        lease::end_by_force(backend, self.node(), &mut wait)?;
+        let terms = lease::end_by_force(backend, self.node(), &mut wait)?;
         if let Some(outer) = outer::of(self)? {
             match lease::end_by_force(backend, outer.node(), &mut wait) {
-                Err(error) if error.is(libc::ENOENT) => {}
-                other => other?,
+                Err(error) if !error.is(libc::ENOENT) => return Err(error),
+                _ => {}
             }
+        }
+        if terms.asked {
+            hold::thaw_or_owe(self)?;
         }
         hold::settle(self)
     }
@@ -176,7 +182,8 @@ impl Group {
         })?;
         let mut wait = Wait::until(deadline);
         let is_ready = || self.is_frozen_by_itself();
-        let held = Held::begin(backend, node, options.external, &mut wait, &is_ready)?;
+        let terms = Terms { external: options.external, asked: is_asked_for_this };
+        let held = Held::begin(backend, node, terms, &mut wait, &is_ready)?;
         // From here on, whatever fails gives the leases up by being dropped.
         let mut checkpoint = Checkpoint {
             group: self.clone(),
@@ -189,7 +196,12 @@ impl Group {
         };
         if let Some(outer) = outer::of(self)? {
             let is_ready = || outer.is_frozen_by_itself();
-            let held = Held::begin(backend, outer.node(), options.external, &mut wait, &is_ready)?;
+            let terms = Terms { external: options.external, asked: false };
+            let held = Held::begin(backend, outer.node(), terms, &mut wait, &is_ready)?;
+            if options.external {
+                // What the tool thaws must run.
+                outer.thaw()?;
+            }
             checkpoint.outer = Some((outer, held));
         }
         if !options.external {
@@ -200,7 +212,8 @@ impl Group {
             stray::refuse_strays(self, root)?;
         }
         // Somebody may have thawed it by the kernel's own file before the proof began.
-        is_ready()?;
+        let stands_still = if options.external { self } else { checkpoint.stands_still() };
+        stands_still.is_frozen_by_itself()?;
         checkpoint.is_asked_for_this = is_asked_for_this;
         Ok(checkpoint)
     }
@@ -267,8 +280,9 @@ impl Checkpoint {
         self.group.backend()?;
         let proved = self.verify();
         let frozen = match self.proof {
-            Some(_) => Ok(()),
-            None => self.group.freeze(self.group.hierarchy().deadline()),
+            // Whoever has ended it by force may have done anything since.
+            None if self.held.is_ours(self.group.node())? => self.group.freeze(self.group.hierarchy().deadline()),
+            _ => Ok(()),
         };
         let over = self.finish();
         let stillness = proved?;
@@ -293,7 +307,7 @@ impl Checkpoint {
             // Whoever broke the one may have broken the other.
             let _ = held.give_up(backend, outer.node(), &mut wait);
         }
-        if self.is_asked_for_this {
+        if self.is_asked_for_this && over.is_ok() {
             hold::thaw_or_owe(&self.group)?;
         }
         hold::settle(&self.group)?;

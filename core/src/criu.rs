@@ -190,9 +190,7 @@ pub fn dump(group: &Group, images: impl AsRef<Path>, options: DumpOptions<'_>) -
     group.freeze_with(FreezeOptions::within(deadline).rollback(true).meanwhile(&mut beat))?;
     let (taken, ended) = match begin(group, root, criu.deadline) {
         Ok(guard) => {
-            // CRIU knows of the group's own freezer only.
-            let freed = outer.map_or(Ok(()), |outer| outer.thaw());
-            let taken = freed.and_then(|()| run(&guard, root, leave, &program, &mut criu, &draft));
+            let taken = run(&guard, root, leave, &program, &mut criu, &draft);
             (taken.and_then(|()| Tree::read(draft.path()).map(drop)), guard.end().map(drop))
         }
         Err(error) => (Err(error), Ok(())),

@@ -10,6 +10,7 @@ use crate::backend::{Backend, KILLING, Node};
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::group::Group;
+use crate::outer;
 use crate::subsystems::freezer::FreezeOptions;
 use crate::sys::Errno;
 use crate::sys::fork::Origin;
@@ -78,7 +79,8 @@ impl Group {
             // With nobody inside, what is recorded is what holders who were
             // killed found, and so is the state that they left: it stands.
             if !self.locked(&file)? && attribute::get(self.node(), BEFORE)?.is_none() {
-                let before = if self.is_self_freezing()? { FROZEN } else { THAWED };
+                let is_frozen = self.is_self_freezing()? || outer::is_asked(self)?;
+                let before = if is_frozen { FROZEN } else { THAWED };
                 attribute::set(self.node(), BEFORE, before)?;
                 if attribute::get(self.node(), BEFORE)?.is_none() {
                     let why = format!("holding {self}: we may not note on it what it was before");

@@ -144,6 +144,7 @@ mod hierarchy;
 mod hold;
 mod holder;
 mod monitor;
+mod newcomers;
 mod options;
 mod outer;
 mod path;

@@ -6,10 +6,10 @@
 //! too, or moves a task out, still wins.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::attribute;
 use crate::backend::Node;
-use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::group::{Group, RemoveOptions};
 use crate::hierarchy::Hierarchy;
@@ -52,19 +52,45 @@ pub(crate) fn of(group: &Group) -> Result<Option<Group>> {
     }
 }
 
-/// Freezes the parent of a group that was frozen just now.
-pub(crate) fn freeze(group: &Group, deadline: Deadline) -> Result<()> {
-    of(group)?.map_or(Ok(()), |outer| outer.freeze(deadline))
+/// The parent of a group, asked to freeze before the group is.
+#[must_use = "it stays asked"]
+pub(crate) struct Asked {
+    /// If it was not asked before.
+    outer: Option<Group>,
 }
 
-/// Thaws the parent of a group that was thawed just now.
-pub(crate) fn thaw(group: &Group) -> Result<()> {
-    of(group)?.map_or(Ok(()), |outer| outer.thaw())
+impl Asked {
+    /// Does not wait: it holds nothing else, and is frozen when the group is.
+    pub(crate) fn of(group: &Group) -> Result<Asked> {
+        let Some(outer) = of(group)?.filter(|outer| !matches!(outer.is_self_freezing(), Ok(true))) else {
+            return Ok(Asked { outer: None });
+        };
+        match outer.freeze(Duration::ZERO) {
+            // Not frozen yet, or held by a checkpoint, which the group is, too.
+            Err(error) if !error.is(libc::EBUSY) => Err(error),
+            _ => Ok(Asked { outer: Some(outer) }),
+        }
+    }
+
+    /// As if it had not been asked.
+    pub(crate) fn take_back(self) -> Result<()> {
+        self.outer.map_or(Ok(()), |outer| outer.thaw())
+    }
 }
 
-/// Removes the parent of a group that has gone, if nobody has made another there.
+/// Whether a group is held by its parent now.
+pub(crate) fn is_asked(group: &Group) -> Result<bool> {
+    of(group)?.map_or(Ok(false), |outer| outer.is_self_freezing())
+}
+
+/// Removes the parent of a group that has gone, if nobody has put something else
+/// there; that runs on then.
 pub(crate) fn remove(outer: &Group) -> Result<()> {
-    match outer.remove_with(RemoveOptions::default()) {
+    let removed = match outer.is_self_freezing() {
+        Ok(true) => outer.thaw(),
+        other => other.map(drop),
+    };
+    match removed.and_then(|()| outer.remove_with(RemoveOptions::default())) {
         Err(error) if error.is(libc::EBUSY) || error.is(libc::ENODEV) => Ok(()),
         other => other,
     }

@@ -10,19 +10,22 @@
 //! is read before and after: a thread that was given a CPU has another one. There a
 //! thaw that let nobody run, since all slept on, is not seen, and is no harm.
 //!
-//! Everywhere the members are compared. Somebody else may still change the memory
+//! Everywhere the members are compared, and on control groups it is known whether
+//! somebody was moved in ([`newcomers`](crate::newcomers)). Somebody else may still change the memory
 //! of a frozen task: a tracer, another process that shares it, or the kernel, which
 //! completes what was asked of it before (asynchronous reads, io_uring).
 
 use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use crate::backend::{Backend, Node};
+use crate::backend::{Backend, BackendKind, Node};
 use crate::blocker::{Blocker, Evidence};
 use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
+use crate::newcomers::Newcomers;
 use crate::process;
 use crate::sys::{self, Errno, dir::read_short};
 
@@ -52,6 +55,10 @@ impl Stillness {
 pub(crate) struct Proof {
     /// Where the kernel tells.
     notice: Option<File>,
+    /// On embedded, nobody comes but by this library.
+    newcomers: Option<Newcomers>,
+    /// Whether a write to a list came since: it is told once.
+    came: AtomicBool,
     members: Vec<Member>,
 }
 
@@ -71,18 +78,24 @@ impl Proof {
     /// moment ago. EOPNOTSUPP: they cannot be counted.
     pub(crate) fn begin(backend: &dyn Backend, group: &Node, wakeups: bool, wait: &mut Wait<'_>) -> Result<Proof> {
         let notice = backend.thaw_notice(group)?;
+        let newcomers = match backend.kind() {
+            BackendKind::Embedded => None,
+            _ => Newcomers::watch(group)?,
+        };
         if let Some(notice) = &notice {
             await_silence(group, notice, wait)?;
         }
-        if notice.is_some() && !wakeups {
-            return Ok(Proof { notice, members: members(backend, group)? });
+        let is_told = notice.is_some();
+        let proof = |members| Proof { notice, newcomers, came: AtomicBool::new(false), members };
+        if is_told && !wakeups {
+            return Ok(proof(members(backend, group)?));
         }
         check_counters()?;
         let mut members = counted(backend, group)?;
         loop {
             let again = counted(backend, group)?;
             if again == members {
-                return Ok(Proof { notice, members });
+                return Ok(proof(members));
             }
             members = again;
             if wait.pause(Duration::from_millis(1)).is_err() {
@@ -103,6 +116,11 @@ impl Proof {
             }
             None => false,
         };
+        let came = match &self.newcomers {
+            Some(newcomers) => newcomers.are_there()? || self.came.load(Ordering::Relaxed),
+            None => false,
+        };
+        self.came.store(came, Ordering::Relaxed);
         let now = members(backend, group)?;
         if let Some(error) = self.other_members(group, &now) {
             return Err(error);
@@ -115,14 +133,14 @@ impl Proof {
                 }
             }
         }
-        let first = moved.first().or(self.members.first().map(|member| &member.tid));
-        if told || !backend.is_asked(group)? {
+        if let (Some(&tid), None) = (moved.first(), &self.notice) {
+            return Err(torn(group, tid, Evidence::Ran));
+        }
+        if told || came || !backend.is_asked(group)? {
+            let first = moved.first().or(self.members.first().map(|member| &member.tid));
             return Err(thawed(group, first.copied()));
         }
-        match moved.first() {
-            Some(&tid) if self.notice.is_none() => Err(torn(group, tid, Evidence::Ran)),
-            _ => Ok(Stillness { woken: moved }),
-        }
+        Ok(Stillness { woken: moved })
     }
 
     fn other_members(&self, group: &Node, now: &[Member]) -> Option<Error> {

@@ -27,6 +27,7 @@ use crate::frozen_time;
 use crate::group::Group;
 use crate::hierarchy::Hierarchy;
 use crate::holder::WORKERS;
+use crate::outer;
 use crate::path::GroupPath;
 use crate::reference;
 use crate::sys::Errno;
@@ -309,6 +310,7 @@ fn remove(hierarchy: &Hierarchy, backend: &dyn Backend, group: &Group, turn: Tur
     let parent = Group::open(hierarchy, &above)?;
     crate::group::same_directory(parent.node(), node)?;
     crate::backend::passing::sweep(backend, node);
+    let outer = outer::of(group)?;
     let mut at_once = Wait::until(Deadline::after(Duration::ZERO));
     let removed = match reference::excluding(backend, node, &mut at_once, || backend.remove(parent.node(), node)) {
         // Somebody holds it alive; the group goes when that one does.
@@ -319,7 +321,9 @@ fn remove(hierarchy: &Hierarchy, backend: &dyn Backend, group: &Group, turn: Tur
         Ok(()) => {
             // No lock of ours is held while a subsystem's callback runs.
             drop(turn);
-            match hierarchy.tell_all("destroy", |subsystem| subsystem.destroy(group)) {
+            let told = hierarchy.tell_all("destroy", |subsystem| subsystem.destroy(group));
+            let outer_too = outer.map_or(Ok(()), |outer| outer::remove(&outer));
+            match told.and(outer_too) {
                 Ok(()) => Ok(Release::Removed(figures)),
                 Err(error) => Ok(Release::Failed(error)),
             }

@@ -1,12 +1,10 @@
 //! A group that is held by a parent of its own: `hold=parent`.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use cgf::{BackendKind, Group, Hierarchy, Options, RemoveOptions, State};
+use cgf::{CheckpointOptions, Group, Hierarchy, Options, RemoveOptions, State};
 use cgf_tests::backends::{Own, on_each, start};
-use cgf_tests::stage;
+use cgf_tests::{raw, stage};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -58,6 +56,62 @@ fn the_parent_is_the_groups_own() {
     });
 }
 
+/// A raw thaw that had no effect makes no checkpoint and no hold thaw the group.
+#[test]
+fn who_found_a_held_group_frozen_leaves_it_so() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let group = with_parents(&own).create("outer/a").unwrap();
+        group.freeze(SOON).unwrap();
+        raw_thaw(&group);
+        group.checkpoint(None).unwrap().end().unwrap_or_else(|error| panic!("on {backend}: {error}"));
+        assert_eq!(group.state().unwrap(), State::Frozen, "{backend}");
+        raw_thaw(&group);
+        group.hold(SOON).unwrap().give_back().unwrap();
+        assert_eq!(group.state().unwrap(), State::Frozen, "{backend}");
+        raw_thaw(&group);
+        assert_eq!(group.checkpoint(Some(1)).unwrap_err().errno(), libc::EXDEV);
+        assert_eq!(group.state().unwrap(), State::Frozen, "{backend}");
+    });
+}
+
+/// A freeze that does not wait asks the parent, too.
+#[test]
+fn a_parent_is_asked_with_its_group() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let group = with_parents(&own).create("outer/a").unwrap();
+        let outer = own.0.open_group("outer").unwrap();
+        for _ in 0..20 {
+            start(&group, &["spin"]);
+        }
+        group.write("freezer.state", "FROZEN").unwrap();
+        stage::wait_for("the group to be frozen", || (group.state().unwrap() == State::Frozen).then_some(())).unwrap();
+        assert!(outer.is_self_freezing().unwrap(), "{backend}");
+        group.checkpoint(None).unwrap().end().unwrap();
+        group.thaw().unwrap();
+    });
+}
+
+/// R4.5: a tool that thaws the group lets it run.
+#[test]
+fn a_tool_may_thaw_a_held_group() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let group = with_parents(&own).create("outer/a").unwrap();
+        let inside = start(&group, &["spin"]);
+        group.freeze(SOON).unwrap();
+        let external = CheckpointOptions::default().external(true);
+        let checkpoint = group.checkpoint_with(Some(inside), external).unwrap();
+        let before = stage::run_count(inside);
+        group.thaw().unwrap();
+        stage::wait_for("the spinner to run", || (stage::run_count(inside) != before).then_some(())).unwrap();
+        checkpoint.end().unwrap();
+        assert_eq!(group.state().unwrap(), State::Frozen, "{backend}");
+        assert!(own.0.open_group("outer").unwrap().is_self_freezing().unwrap(), "{backend}");
+    });
+}
+
 /// The same hierarchy, opened so.
 fn with_parents(own: &Own) -> Hierarchy {
     let options = Options::default().backend(own.0.backend_kind()).hold_by_parent(true);
@@ -65,10 +119,5 @@ fn with_parents(own: &Own) -> Hierarchy {
 }
 
 fn raw_thaw(group: &Group) {
-    let directory = group.hierarchy().directory().join(OsStr::from_bytes(group.path().as_bytes()));
-    let written = match group.hierarchy().backend_kind() {
-        BackendKind::Cgroup2 => std::fs::write(directory.join("cgroup.freeze"), "0"),
-        _ => std::fs::write(directory.join("freezer.state"), "THAWED"),
-    };
-    written.unwrap_or_else(|error| unreachable!("{error}"));
+    raw::thaw(group).unwrap_or_else(|error| unreachable!("{error}"));
 }

@@ -64,13 +64,23 @@ pub(crate) fn refuse(group: &Node, file: impl AsFd) -> Result<()> {
     }
 }
 
-/// Ends whoever's lease it is. ENOENT: no checkpoint holds the group.
-pub(crate) fn end_by_force(backend: &dyn Backend, group: &Node, wait: &mut Wait<'_>) -> Result<()> {
+/// Ends whoever's lease it is, and says on which terms it was. ENOENT: no checkpoint
+/// holds the group.
+pub(crate) fn end_by_force(backend: &dyn Backend, group: &Node, wait: &mut Wait<'_>) -> Result<Terms> {
     let beginning = Beginning::alone(backend, group, wait)?;
-    if of(group, &beginning.file)?.is_none() {
-        return Err(Error::new(libc::ENOENT, format!("no checkpoint holds group {}", group.path)));
+    match of(group, &beginning.file)? {
+        Some(lease) => attribute::remove(group, NOTE).map(|()| lease.terms),
+        None => Err(Error::new(libc::ENOENT, format!("no checkpoint holds group {}", group.path))),
     }
-    attribute::remove(group, NOTE)
+}
+
+/// What the holder of a lease has to itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// It may act upon the group, which others must not.
+    pub external: bool,
+    /// The group was asked to freeze itself for the time of the lease only.
+    pub asked: bool,
 }
 
 /// A group that we hold: until [`give_up`](Held::give_up), or until this process ends.
@@ -89,7 +99,7 @@ impl Held {
     pub(crate) fn begin(
         backend: &dyn Backend,
         group: &Node,
-        external: bool,
+        terms: Terms,
         wait: &mut Wait<'_>,
         ready: &dyn Fn() -> Result<()>,
     ) -> Result<Held> {
@@ -107,7 +117,7 @@ impl Held {
             refuse(group, &beginning.file)?;
             backend.each_above(&guarded.whole, &mut |node, file| refuse(node, file))?;
             ready()?;
-            Held::lock(group, file, external)?
+            Held::lock(group, file, terms)?
         };
         match guarded.await_others(wait).and_then(|()| ready()) {
             Ok(()) => Ok(held),
@@ -118,12 +128,12 @@ impl Held {
         }
     }
 
-    fn lock(group: &Node, file: File, external: bool) -> Result<Held> {
+    fn lock(group: &Node, file: File, terms: Terms) -> Result<Held> {
         let failed = |errno| group.failed(errno, "locking the freeze file");
         let next = Lease::read(group)?.map_or(0, |last| last.number + 1);
         for number in (next..).take(TRIES).map(|number| number % COUNT) {
             if lock::try_lock(&file, LEASES.start + number, Mode::Write).map_err(failed)? {
-                let held = Held { file, lease: Lease::of_this_process(number, external)? };
+                let held = Held { file, lease: Lease::of_this_process(number, terms)? };
                 attribute::must_set(group, NOTE, &held.lease.to_text())
                     .or_else(|error| held.unlock(group).and(Err(error)))?;
                 return Ok(held);
@@ -278,24 +288,25 @@ fn at_work(node: &Node, file: &File, kinds: &[Bytes], free: &mut HashSet<Place>)
     Ok(found)
 }
 
-/// What `user.cgf.lease` says: `number pid start-time namespace boot`, and a last
-/// word if the holder may do what others must not.
+/// What `user.cgf.lease` says: `number pid start-time namespace boot`, and a word for
+/// each of its terms.
 #[derive(Debug, PartialEq, Eq)]
 struct Lease {
     number: u64,
     pid: i32,
     start_time: u64,
     era: Era,
-    external: bool,
+    terms: Terms,
 }
 
 const EXTERNAL: &str = "external";
+const ASKED: &str = "asked";
 
 impl Lease {
-    fn of_this_process(number: u64, external: bool) -> Result<Lease> {
+    fn of_this_process(number: u64, terms: Terms) -> Result<Lease> {
         let pid = process::this_process();
         let stat = Stat::of(pid).map_err(|errno| Error::os(errno, "looking at our own process"))?;
-        Ok(Lease { number, pid, start_time: stat.start_time, era: Era::now()?, external })
+        Ok(Lease { number, pid, start_time: stat.start_time, era: Era::now()?, terms })
     }
 
     /// `None` also for what somebody else has written there.
@@ -310,14 +321,23 @@ impl Lease {
             pid: words.next()?.parse().ok()?,
             start_time: words.next()?.parse().ok()?,
             era: Era { namespace: words.next()?.to_owned(), boot: words.next()?.to_owned() },
-            external: words.next() == Some(EXTERNAL),
+            terms: words.fold(Terms::default(), |terms, word| Terms {
+                external: terms.external || word == EXTERNAL,
+                asked: terms.asked || word == ASKED,
+            }),
         })
     }
 
     fn to_text(&self) -> String {
-        let Lease { number, pid, start_time, era, external } = self;
-        let last = if *external { format!(" {EXTERNAL}") } else { String::new() };
-        format!("{number} {pid} {start_time} {} {}{last}", era.namespace, era.boot)
+        let Lease { number, pid, start_time, era, terms } = self;
+        let mut text = format!("{number} {pid} {start_time} {} {}", era.namespace, era.boot);
+        for (word, is_said) in [(EXTERNAL, terms.external), (ASKED, terms.asked)] {
+            if is_said {
+                text.push(' ');
+                text.push_str(word);
+            }
+        }
+        text
     }
 
     /// Of a holder in another pid namespace nothing is known but its lock.
@@ -340,7 +360,7 @@ impl Lease {
 
     /// A tool that has to thaw what it dumps may do so.
     fn allows_us(&self) -> bool {
-        self.external
+        self.terms.external
             && self.pid == process::this_process()
             && Stat::of(self.pid).is_ok_and(|stat| stat.start_time == self.start_time)
             && Era::now().is_ok_and(|now| now == self.era)
@@ -376,8 +396,9 @@ mod tests {
     #[test]
     fn a_lease_is_read_as_it_was_written() {
         let era = Era { boot: "b".into(), namespace: "pid:[4026531836]".into() };
-        for external in [false, true] {
-            let lease = Lease { number: 7, pid: 42, start_time: 99, era: era.clone(), external };
+        for (external, asked) in [(false, false), (true, false), (false, true), (true, true)] {
+            let terms = Terms { external, asked };
+            let lease = Lease { number: 7, pid: 42, start_time: 99, era: era.clone(), terms };
             assert_eq!(Lease::from_text(&lease.to_text()), Some(lease));
         }
         for text in ["", "7", "7 42 99 n", "x 42 99 n b", "1099511627776 42 99 n b", "-1 42 99 n b"] {

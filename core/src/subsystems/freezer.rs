@@ -168,26 +168,38 @@ impl Group {
         self.hierarchy().needs("freezer")?;
         let deadline = options.deadline;
         let began = frozen_time::now();
+        // With the caller inside, its parent would stop it before it has asked here.
+        let outer = (!options.with_caller).then(|| outer::Asked::of(self)).transpose()?;
         let mut wait = Wait::with(deadline, options.meanwhile);
-        let attempt = backend.freeze(self.node(), &mut wait, options.with_caller)?;
+        let attempt = match backend.freeze(self.node(), &mut wait, options.with_caller) {
+            Ok(attempt) => attempt,
+            Err(error) => {
+                if let Some(outer) = outer {
+                    outer.take_back()?;
+                }
+                return Err(error);
+            }
+        };
         if !attempt.was_asked && attempt.outcome != Outcome::Cancelled {
             // A figure for people: no reason to fail a freeze.
             let _ = frozen_time::begin(backend, self.node(), began);
         }
         let error = match attempt.outcome {
-            Outcome::Done => return outer::freeze(self, deadline),
+            Outcome::Done => return Ok(()),
             // The caller was stopped, and runs again: somebody thawed it.
             Outcome::Cancelled if attempt.held_caller => return Ok(()),
             Outcome::Cancelled => {
                 return Err(Error::new(libc::ECANCELED, format!("somebody thawed {self} while it was freezing")));
             }
             Outcome::Ended(ended) => match self.not_frozen(ended, deadline) {
-                Ok(None) => return outer::freeze(self, deadline),
+                Ok(None) => return Ok(()),
                 Ok(Some(error)) | Err(error) => error,
             },
         };
-        if options.rollback && !attempt.was_asked {
-            self.thaw().map_err(|failed| failed.context("giving the group its former state back"))?;
+        if options.rollback {
+            let own = if attempt.was_asked { Ok(()) } else { self.thaw_itself() };
+            let back = own.and(outer.map_or(Ok(()), outer::Asked::take_back));
+            back.map_err(|failed| failed.context("giving the group its former state back"))?;
         }
         Err(error)
     }
@@ -207,6 +219,13 @@ impl Group {
     /// the freezer. ENODEV: the group was removed. EACCES: not permitted. ECHILD:
     /// in a forked child.
     pub fn thaw(&self) -> Result<()> {
+        let outer = outer::of(self)?;
+        self.thaw_itself()?;
+        outer.map_or(Ok(()), |outer| outer.thaw_itself())
+    }
+
+    /// Whatever holds it besides.
+    fn thaw_itself(&self) -> Result<()> {
         let backend = self.backend()?;
         self.hierarchy().needs("freezer")?;
         let deadline = self.hierarchy().deadline();
@@ -214,7 +233,6 @@ impl Group {
         // own in here. None has in a group that a checkpoint holds.
         passing::sweep(backend, self.node());
         let outcome = backend.thaw(self.node(), &mut Wait::until(deadline))?;
-        outer::thaw(self)?;
         frozen_time::end(backend, self.node())?;
         hold::forget(self.node())?;
         match outcome {
