@@ -206,7 +206,7 @@ impl Group {
         self.node.walk(&mut |node| reference::refuse_if_held(backend, node))?;
         let mut wait = Wait::until(self.hierarchy.deadline());
         if options.kill {
-            self.kill(libc::SIGKILL)?;
+            self.kill_everybody()?;
         } else if backend.is_populated(&self.node)? {
             return Err(Error::new(libc::EBUSY, format!("{self} has processes: {}", self.first_members()?)));
         }
@@ -466,7 +466,7 @@ impl Group {
             }
             if options.kill && backend.is_populated(&self.node)? {
                 // Somebody has come since the others were killed.
-                self.kill(libc::SIGKILL)?;
+                self.kill_everybody()?;
             }
         }
     }

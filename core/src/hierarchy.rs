@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::attribute;
 use crate::backend::embedded::{Embedded, private};
-use crate::backend::{Backend, BackendKind, Node, cgroup1::Cgroup1, cgroup2::Cgroup2, tree};
+use crate::backend::{Backend, BackendKind, Node, cgroup1::Cgroup1, cgroup2::Cgroup2, guard, tree};
 use crate::bound::Bound;
 use crate::deadline::{Deadline, Wait};
 use crate::doctor;
@@ -195,6 +195,7 @@ impl Hierarchy {
         if backend.is_populated(root)? {
             return Err(busy());
         }
+        let _passage = guard::end_all(backend, root)?;
         let mut wait = Wait::until(self.deadline());
         match reference::excluding(backend, root, &mut wait, || remove_root(backend, &self.0.directory, root))?? {
             Ok(()) => {}

@@ -27,7 +27,7 @@ pub(crate) const KEEPERS: Bytes = Bytes(5 << 60);
 /// Whoever holds a reference on a group, for reading.
 pub(crate) const REFERENCES: Bytes = Bytes(4 << 60);
 
-/// A process: from the top of the offset's 60 bits, 14 of its pid namespace, 22 of
+/// A process: from the top of the offset's 60 bits, 14 of its namespaces, 22 of
 /// its number (the kernel's limit), 24 of its start time. Two processes whose bits
 /// are the same are of the same number and 46 hours apart (2^24 ticks), or multiples
 /// of it, to a hundredth of a second.
@@ -56,7 +56,7 @@ impl Holder {
     }
 
     /// Only who is told to be gone is dead: whoever cannot be looked at, for want
-    /// of a descriptor, may be there. So may be whoever is in another pid namespace.
+    /// of a descriptor, may be there. So may be whoever is in another pid or time namespace.
     fn is_alive(self) -> sys::Result<bool> {
         if self.namespace != this_namespace()? {
             return Ok(true);
@@ -137,9 +137,12 @@ pub(crate) fn take_turn(file: impl AsFd, bytes: Bytes, holder: Holder) -> Result
     }
 }
 
-/// The low bits of the inode that stands for our pid namespace.
+/// The low bits of the inodes that stand for our pid namespace and our time namespace:
+/// start times are shown in the reader's. (Before Linux 5.6 there is one time.)
 fn this_namespace() -> sys::Result<u64> {
-    rustix::fs::stat("/proc/self/ns/pid").map(|stat| stat.st_ino & NAMESPACE)
+    let inode = |path: &str| rustix::fs::stat(path).map(|stat| stat.st_ino);
+    let time = inode("/proc/self/ns/time").unwrap_or(0);
+    Ok((inode("/proc/self/ns/pid")? ^ time.rotate_left(7)) & NAMESPACE)
 }
 
 #[cfg(test)]

@@ -14,12 +14,13 @@ use crate::error::{Error, Result};
 use crate::group::{Group, RemoveOptions};
 use crate::hierarchy::Hierarchy;
 use crate::path::GroupPath;
+use crate::sys::Errno;
 
-/// What the group inside has.
-const HELD_BY: &str = "hold";
-const PARENT: &str = "parent";
+/// What the parent has: the name of the group that it is for. It is set before that
+/// group is made, so that no group of this kind is ever without its parent.
+const HOLDS: &str = "holds";
 
-/// Makes a group with a parent of its own.
+/// Makes a group with a parent of its own, or takes one that a killed maker left.
 ///
 /// EINVAL: the path has no room for one. EEXIST: the parent is there already.
 pub(crate) fn create(hierarchy: &Hierarchy, path: &GroupPath) -> Result<Group> {
@@ -27,29 +28,37 @@ pub(crate) fn create(hierarchy: &Hierarchy, path: &GroupPath) -> Result<Group> {
         let why = format!("with hold=parent a group is made with a parent of its own: {path}/NAME");
         return Err(Error::new(libc::EINVAL, why));
     };
-    let outer = Group::create(hierarchy, &above)?;
-    let made =
-        outer.create_child(path.name()).and_then(|group| match attribute::must_set(group.node(), HELD_BY, PARENT) {
-            Ok(()) => Ok(group),
-            Err(error) => group.remove().and(Err(error)),
-        });
-    made.inspect_err(|_| {
+    let name = path.name().to_string_lossy();
+    let outer = match Group::create(hierarchy, &above) {
+        Err(error) if error.is(libc::EEXIST) => {
+            let left = Group::open(hierarchy, &above)?;
+            let is_ours = attribute::get(left.node(), HOLDS)?.as_deref() == Some(&*name);
+            if is_ours { Ok(left) } else { Err(error) }
+        }
+        other => other,
+    }?;
+    let made = attribute::must_set(outer.node(), HOLDS, &name).and_then(|()| outer.create_child(path.name()));
+    made.inspect_err(|error| {
         // Somebody may have begun to use it already: then it stays.
-        let _ = outer.remove();
+        if !error.is(libc::EEXIST) {
+            let _ = outer.remove();
+        }
     })
 }
 
 /// The parent that a group was made with.
 pub(crate) fn of(group: &Group) -> Result<Option<Group>> {
-    let above = group.path().parent().filter(|above| !above.is_root());
-    match above {
-        Some(above) if attribute::get(group.node(), HELD_BY)?.as_deref() == Some(PARENT) => {
-            let dir = group.hierarchy().root_node().dir.open_dir(above.as_path());
-            let dir = dir.map_err(|errno| group.node().failed(errno, "opening the parent"))?;
-            Ok(Some(Group::from_node(group.hierarchy(), Arc::new(Node { dir, path: above }))))
-        }
-        _ => Ok(None),
-    }
+    let Some(above) = group.path().parent().filter(|above| !above.is_root()) else { return Ok(None) };
+    let dir = match group.hierarchy().root_node().dir.open_dir(above.as_path()) {
+        Ok(dir) => dir,
+        Err(Errno::NOENT | Errno::NODEV) => return Err(group.node().vanished()),
+        // Not ours to look at: not made by us, either.
+        Err(Errno::ACCESS | Errno::PERM) => return Ok(None),
+        Err(errno) => return Err(group.node().failed(errno, "opening the parent")),
+    };
+    let outer = Node { dir, path: above };
+    let is_ours = attribute::get(&outer, HOLDS)?.is_some_and(|name| group.path().name().to_string_lossy() == name);
+    Ok(is_ours.then(|| Group::from_node(group.hierarchy(), Arc::new(outer))))
 }
 
 /// The parent of a group, asked to freeze before the group is.

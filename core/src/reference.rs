@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-use crate::backend::{Backend, Node, guard};
+use crate::backend::{Backend, Node};
 use crate::deadline::Wait;
 use crate::error::{Error, Result};
 use crate::group::Group;
@@ -77,8 +77,7 @@ impl Drop for Reference {
 
 /// Does the removal of a group while nobody can take a reference on it.
 ///
-/// EBUSY: somebody has one, or a checkpoint holds the group. ENODEV: it was removed
-/// already.
+/// EBUSY: somebody has one. ENODEV: it was removed already.
 pub(crate) fn excluding<T>(
     backend: &dyn Backend,
     group: &Node,
@@ -103,7 +102,6 @@ pub(crate) fn excluding<T>(
         }
     }
     refuse_if_locked(group, &file)?;
-    let _passage = guard::end(backend, group, &file)?;
     Ok(remove())
 }
 

@@ -311,6 +311,11 @@ fn remove(hierarchy: &Hierarchy, backend: &dyn Backend, group: &Group, turn: Tur
     crate::group::same_directory(parent.node(), node)?;
     crate::backend::passing::sweep(backend, node);
     let outer = outer::of(group)?;
+    let _passage = match guard::end_all(backend, node) {
+        // A checkpoint holds it; the group goes when that ends.
+        Err(error) if error.is(libc::EBUSY) => return Ok(Release::Later),
+        other => other?,
+    };
     let mut at_once = Wait::until(Deadline::after(Duration::ZERO));
     let removed = match reference::excluding(backend, node, &mut at_once, || backend.remove(parent.node(), node)) {
         // Somebody holds it alive; the group goes when that one does.

@@ -252,19 +252,9 @@ impl Backend for Cgroup2 {
     }
 
     fn is_asked_above(&self, group: &Node) -> Result<bool> {
-        let (top, paths) = self.tree.above(&group.path);
-        for path in paths.iter().filter(|path| !path.is_root()) {
-            let above = top.open_dir(path.as_path()).and_then(|dir| dir.open_file("cgroup.freeze", OFlags::RDONLY));
-            match above.and_then(|file| asked(&file)) {
-                Ok(true) => return Ok(true),
-                Ok(false) => {}
-                // What is above a delegated directory may be hidden from us;
-                // if it freezes, cgroup.events says so in the end.
-                Err(Errno::ACCESS) => {}
-                Err(errno) => return Err(group.failed(errno, "reading cgroup.freeze above")),
-            }
-        }
-        Ok(false)
+        // What is above a delegated directory may be hidden from us; if it freezes,
+        // cgroup.events says so in the end.
+        self.may_be_asked_above(group, false)
     }
 
     fn freeze_file(&self) -> &'static str {
@@ -308,7 +298,7 @@ impl Backend for Cgroup2 {
             // Frozen again by somebody: that came after our thaw.
             if !says(&events, FROZEN).map_err(failed)?
                 || asked(&freeze).map_err(failed)?
-                || self.is_asked_above(group)?
+                || self.may_be_asked_above(group, true)?
             {
                 return Ok(Outcome::Done);
             }
@@ -379,6 +369,23 @@ impl Backend for Cgroup2 {
 }
 
 impl Cgroup2 {
+    /// Whether a group above was asked; `if_hidden` is the answer of one that is not
+    /// ours to read.
+    fn may_be_asked_above(&self, group: &Node, if_hidden: bool) -> Result<bool> {
+        let (top, paths) = self.tree.above(&group.path);
+        for path in paths.iter().filter(|path| !path.is_root()) {
+            let above = top.open_dir(path.as_path()).and_then(|dir| dir.open_file("cgroup.freeze", OFlags::RDONLY));
+            match above.and_then(|file| asked(&file)) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(Errno::ACCESS) if if_hidden => return Ok(true),
+                Err(Errno::ACCESS) => {}
+                Err(errno) => return Err(group.failed(errno, "reading cgroup.freeze above")),
+            }
+        }
+        Ok(false)
+    }
+
     fn wait_until_frozen(&self, group: &Node, freeze: &File, events: &File, wait: &mut Wait<'_>) -> Result<Outcome> {
         let failed = |errno| group.failed(errno, "freezing");
         let mut patience = Patience::new();

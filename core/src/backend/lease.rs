@@ -69,7 +69,14 @@ pub(crate) fn refuse(group: &Node, file: impl AsFd) -> Result<()> {
 pub(crate) fn end_by_force(backend: &dyn Backend, group: &Node, wait: &mut Wait<'_>) -> Result<Terms> {
     let beginning = Beginning::alone(backend, group, wait)?;
     match of(group, &beginning.file)? {
-        Some(lease) => attribute::remove(group, NOTE).map(|()| lease.terms),
+        Some(lease) => {
+            attribute::remove(group, NOTE)?;
+            // A directory that we may not mark lets it pass.
+            match Lease::read(group)? {
+                Some(_) => Err(Error::new(libc::EACCES, format!("we may not take a note off group {}", group.path))),
+                None => Ok(lease.terms),
+            }
+        }
         None => Err(Error::new(libc::ENOENT, format!("no checkpoint holds group {}", group.path))),
     }
 }
@@ -103,27 +110,48 @@ impl Held {
         wait: &mut Wait<'_>,
         ready: &dyn Fn() -> Result<()>,
     ) -> Result<Held> {
+        loop {
+            match Held::try_begin(backend, group, terms, wait, ready)? {
+                Ok(held) => return Ok(held),
+                // Others may act for a moment.
+                Err(somebody) => wait.pause(10 * PAUSE).map_err(|_| somebody)?,
+            }
+        }
+    }
+
+    /// The inner error: somebody is at work on the group, and does not get on with it.
+    /// He is not waited for with the lease in our hands, which keeps others out.
+    fn try_begin(
+        backend: &dyn Backend,
+        group: &Node,
+        terms: Terms,
+        wait: &mut Wait<'_>,
+        ready: &dyn Fn() -> Result<()>,
+    ) -> Result<Result<Held>> {
         let file = open(backend, group)?;
         let guarded = Guarded::new(backend, group)?;
-        let held = {
-            let beginning = Beginning::alone(backend, group, wait)?;
-            if reference::is_removed(group, &file)? {
-                return Err(group.vanished());
-            }
-            let refuse = |node: &Node, file: &File| match of(node, file)? {
-                Some(lease) => Err(lease.refusal(&node.path)),
-                None => Ok(()),
-            };
-            refuse(group, &beginning.file)?;
-            backend.each_above(&guarded.whole, &mut |node, file| refuse(node, file))?;
-            ready()?;
-            Held::lock(group, file, terms)?
+        let beginning = Beginning::alone(backend, group, wait)?;
+        if reference::is_removed(group, &file)? {
+            return Err(group.vanished());
+        }
+        let refuse = |node: &Node, file: &File| match of(node, file)? {
+            Some(lease) => Err(lease.refusal(&node.path)),
+            None => Ok(()),
         };
-        match guarded.await_others(wait).and_then(|()| ready()) {
-            Ok(()) => Ok(held),
-            Err(error) => {
+        refuse(group, &beginning.file)?;
+        backend.each_above(&guarded.whole, &mut |node, file| refuse(node, file))?;
+        ready()?;
+        if let Err(somebody) = guarded.await_others() {
+            return Ok(Err(somebody));
+        }
+        let held = Held::lock(group, file, terms)?;
+        drop(beginning);
+        let others = guarded.await_others();
+        match others.as_ref().map_or(Ok(()), |()| ready()) {
+            Ok(()) if others.is_ok() => Ok(Ok(held)),
+            result => {
                 held.give_up(backend, group, wait)?;
-                Err(error)
+                result.map(|()| others.map(|()| held))
             }
         }
     }
@@ -228,17 +256,16 @@ impl Guarded<'_> {
     /// Waits until nobody is at work any more who began before there was a lease to
     /// see. Who was seen to be gone once is not waited for again: whoever comes after
     /// that is refused.
-    fn await_others(&self, wait: &mut Wait<'_>) -> Result<()> {
-        let least = Deadline::after(LEAST);
+    /// EBUSY: somebody does not get on with it.
+    fn await_others(&self) -> Result<()> {
+        let patience = Deadline::after(LEAST);
         let mut free = HashSet::new();
         while let Some((path, file, who)) = self.find_others(&mut free)? {
-            if wait.pause(PAUSE).is_err() {
-                if least.passed() {
-                    let does = format!("{who} acts upon the group, and does not get on with it");
-                    return Err(held_up(&path, &file, &does));
-                }
-                std::thread::sleep(PAUSE);
+            if patience.passed() {
+                let does = format!("{who} acts upon the group, and does not get on with it");
+                return Err(held_up(&path, &file, &does));
             }
+            std::thread::sleep(PAUSE);
         }
         Ok(())
     }

@@ -64,10 +64,11 @@ impl Group {
             0 => None,
             _ => guard::end_all(backend, self.node())?,
         };
-        if signal == libc::SIGKILL { self.kill_all() } else { self.signal_all(signal) }
+        if signal == libc::SIGKILL { self.kill_everybody() } else { self.signal_all(signal) }
     }
 
-    fn kill_all(&self) -> Result<()> {
+    /// For whoever has leave to.
+    pub(crate) fn kill_everybody(&self) -> Result<()> {
         let backend = self.backend()?;
         let deadline = self.hierarchy().deadline();
         match backend.kill(self.node(), &mut Wait::until(deadline))? {
