@@ -9,6 +9,8 @@
 //! Others that use this library are kept out ([`guard`](crate::backend::guard)); what those do who write to
 //! the kernel's files themselves is detected ([`proof`](crate::proof)).
 
+use std::time::Duration;
+
 use crate::backend::lease::{self, Held, Terms};
 use crate::backend::passing;
 use crate::deadline::{Deadline, Wait};
@@ -198,10 +200,6 @@ impl Group {
             let is_ready = || outer.is_frozen_by_itself();
             let terms = Terms { external: options.external, asked: false };
             let held = Held::begin(backend, outer.node(), terms, &mut wait, &is_ready)?;
-            if options.external {
-                // What the tool thaws must run.
-                outer.thaw()?;
-            }
             checkpoint.outer = Some((outer, held));
         }
         if !options.external {
@@ -212,8 +210,11 @@ impl Group {
             stray::refuse_strays(self, root)?;
         }
         // Somebody may have thawed it by the kernel's own file before the proof began.
-        let stands_still = if options.external { self } else { checkpoint.stands_still() };
-        stands_still.is_frozen_by_itself()?;
+        checkpoint.stands_still().is_frozen_by_itself()?;
+        if let (true, Some((outer, _))) = (options.external, &checkpoint.outer) {
+            // What the tool thaws must run.
+            outer.thaw()?;
+        }
         checkpoint.is_asked_for_this = is_asked_for_this;
         Ok(checkpoint)
     }
@@ -302,13 +303,20 @@ impl Checkpoint {
         self.is_over = true;
         let mut wait = Wait::until(self.group.hierarchy().deadline());
         let backend = self.group.backend()?;
-        let over = self.held.give_up(backend, self.group.node(), &mut wait);
+        let node = self.group.node();
+        if self.is_asked_for_this && matches!(self.held.let_us_act(backend, node, &mut wait), Ok(true)) {
+            // Before others may freeze it, whose request this would take back.
+            hold::thaw_or_owe(&self.group)?;
+        }
+        let is_ours = self.held.is_ours(node).unwrap_or(false);
+        let over = self.held.give_up(backend, node, &mut wait);
         if let Some((outer, held)) = &self.outer {
+            if self.proof.is_none() && is_ours {
+                // It was thawed for the tool; it is frozen when the group is.
+                let _ = outer.freeze(Duration::ZERO);
+            }
             // Whoever broke the one may have broken the other.
             let _ = held.give_up(backend, outer.node(), &mut wait);
-        }
-        if self.is_asked_for_this && over.is_ok() {
-            hold::thaw_or_owe(&self.group)?;
         }
         hold::settle(&self.group)?;
         over

@@ -177,6 +177,17 @@ impl Held {
         if ours? { Ok(()) } else { Err(broken(group)) }
     }
 
+    /// From now on this process may act upon the group; whether nobody has ended the
+    /// lease by force before.
+    pub(crate) fn let_us_act(&mut self, backend: &dyn Backend, group: &Node, wait: &mut Wait<'_>) -> Result<bool> {
+        let _beginning = Beginning::alone(backend, group, wait)?;
+        if !self.is_ours(group)? {
+            return Ok(false);
+        }
+        self.lease.terms.external = true;
+        attribute::must_set(group, NOTE, &self.lease.to_text()).map(|()| true)
+    }
+
     /// Whether nobody has ended the lease by force.
     pub(crate) fn is_ours(&self, group: &Node) -> Result<bool> {
         Ok(Lease::read(group)?.as_ref() == Some(&self.lease))
