@@ -285,7 +285,7 @@ impl Checkpoint {
             None if self.held.is_ours(self.group.node())? => self.group.freeze(self.group.hierarchy().deadline()),
             _ => Ok(()),
         };
-        let over = self.finish();
+        let over = self.finish(self.group.hierarchy().deadline());
         let stillness = proved?;
         frozen?;
         over.map(|()| stillness)
@@ -296,12 +296,12 @@ impl Checkpoint {
         self.outer.as_ref().map_or(&self.group, |(outer, _)| outer)
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn finish(&mut self, deadline: Deadline) -> Result<()> {
         if self.is_over || !self.origin.is_here() {
             return Ok(());
         }
         self.is_over = true;
-        let mut wait = Wait::until(self.group.hierarchy().deadline());
+        let mut wait = Wait::until(deadline);
         let backend = self.group.backend()?;
         let node = self.group.node();
         if self.is_asked_for_this && matches!(self.held.let_us_act(backend, node, &mut wait), Ok(true)) {
@@ -325,7 +325,7 @@ impl Checkpoint {
 
 impl Drop for Checkpoint {
     fn drop(&mut self) {
-        // Nobody to tell; who wants to know calls end.
-        let _ = self.finish();
+        // Nobody to tell, and no time; who wants to know calls end.
+        let _ = self.finish(Deadline::after(Duration::ZERO));
     }
 }

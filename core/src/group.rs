@@ -7,8 +7,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::OFlags;
-
 use crate::attribute;
 use crate::backend::{Backend, Node, guard, passing};
 use crate::deadline::Wait;
@@ -222,7 +220,7 @@ impl Group {
     /// # Errors
     ///
     /// EEXIST: the name is taken. EOPNOTSUPP: cgroup v2, whose groups cannot be
-    /// renamed. EBUSY: the root group; a checkpoint holds it or one above. EINVAL, ENAMETOOLONG: no name for a
+    /// renamed. EBUSY: the root group; a checkpoint holds it, one above or one below. EINVAL, ENAMETOOLONG: no name for a
     /// group. ENODEV, EACCES, ECHILD as always.
     pub fn rename(&self, name: impl AsRef<OsStr>) -> Result<Group> {
         let backend = self.backend()?;
@@ -233,9 +231,8 @@ impl Group {
         };
         let parent = self.parent()?;
         same_directory(&parent.node, &self.node)?;
-        let file = self.node.dir.open_file(backend.freeze_file(), OFlags::RDONLY);
-        let file = file.map_err(|errno| self.node.failed(errno, "opening the freeze file"))?;
-        let _passage = guard::enter(backend, &self.node, file)?;
+        // Those below are found by another path afterwards.
+        let _passage = guard::end_all(backend, &self.node)?;
         match backend.rename(&parent.node, &self.node, name) {
             Ok(()) => Group::open(&self.hierarchy, &above.child(name)),
             Err(Errno::EXIST | Errno::NOTEMPTY) => {

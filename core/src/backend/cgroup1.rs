@@ -202,7 +202,7 @@ impl Backend for Cgroup1 {
         let was_thawed = read_state(&state).map_err(failed)? == State::Thawed;
         let was_asked = !was_thawed && self.is_asked(group)?;
         let passage = match held_caller {
-            // It would stop in the gate.
+            // It would stop with its passage.
             true => guard::look(self, group, &state).map(|()| None)?,
             false => Some(guard::enter(self, group, &state)?),
         };

@@ -267,7 +267,7 @@ impl Backend for Cgroup2 {
         let freeze = self.open_freeze_file(group)?;
         let was_asked = asked(&freeze).map_err(failed)?;
         let passage = match held_caller {
-            // It would stop in the gate.
+            // It would stop with its passage.
             true => guard::look(self, group, &freeze).map(|()| None)?,
             false => Some(guard::enter(self, group, &freeze)?),
         };

@@ -50,10 +50,10 @@ impl Embedded {
     /// Asks a group to freeze and sees to it, by the means that is in use there
     /// already, or else by the caller's. EDEADLK: the caller is in it, or came into it.
     pub(super) fn ask_and_stop(&self, group: &Node, wait: &mut Wait<'_>, with_caller: bool) -> Result<Attempt> {
-        // Before the hierarchy's lock, which whoever shuts the gate wants next.
+        // Before the hierarchy's lock, which whoever begins a checkpoint wants next.
         let request = self.request_file(group)?;
         let passage = match with_caller {
-            // It might stop in the gate.
+            // It might stop with its passage.
             true => guard::look(self, group, request).map(|()| None)?,
             false => Some(guard::enter(self, group, request)?),
         };
