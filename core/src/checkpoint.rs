@@ -9,11 +9,12 @@
 //! Others that use this library are kept out ([`guard`](crate::backend::guard)); what those do who write to
 //! the kernel's files themselves is detected ([`proof`](crate::proof)).
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::backend::lease::{self, Held, Terms};
 use crate::backend::passing;
-use crate::deadline::{Deadline, Wait};
+use crate::deadline::{Deadline, Meanwhile, Wait};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::hold;
@@ -24,15 +25,16 @@ use crate::stray;
 use crate::sys::fork::Origin;
 
 /// How a checkpoint is held, and how long its begin may take.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Default)]
 #[must_use]
-pub struct CheckpointOptions {
+pub struct CheckpointOptions<'a> {
     deadline: Option<Deadline>,
     external: bool,
     wakeups: bool,
+    meanwhile: Option<&'a mut Meanwhile<'a>>,
 }
 
-impl CheckpointOptions {
+impl<'a> CheckpointOptions<'a> {
     /// How long to wait for others who act upon the group; without it, for as long as
     /// the hierarchy's operations may take ([`Options::deadline`](crate::Options::deadline)).
     pub fn within(mut self, deadline: impl Into<Deadline>) -> Self {
@@ -54,6 +56,21 @@ impl CheckpointOptions {
     pub fn wakeups(mut self, wakeups: bool) -> Self {
         self.wakeups = wakeups;
         self
+    }
+
+    /// Called about every 50 ms while others are waited for, with the time that has
+    /// passed. `Break` ends the wait: EINTR.
+    pub fn meanwhile(mut self, meanwhile: &'a mut Meanwhile<'a>) -> Self {
+        self.meanwhile = Some(meanwhile);
+        self
+    }
+}
+
+impl fmt::Debug for CheckpointOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CheckpointOptions { deadline, external, wakeups, .. } = self;
+        let mut shown = f.debug_struct("CheckpointOptions");
+        shown.field("deadline", deadline).field("external", external).field("wakeups", wakeups).finish_non_exhaustive()
     }
 }
 
@@ -116,8 +133,9 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// As [`checkpoint`](Group::checkpoint).
-    pub fn checkpoint_with(&self, root: Option<i32>, options: CheckpointOptions) -> Result<Checkpoint> {
+    /// As [`checkpoint`](Group::checkpoint). EINTR: the caller's own function ended the
+    /// wait.
+    pub fn checkpoint_with(&self, root: Option<i32>, options: CheckpointOptions<'_>) -> Result<Checkpoint> {
         let backend = self.backend()?;
         self.hierarchy().needs("freezer")?;
         if backend.holds_caller(self.node())? {
@@ -172,7 +190,7 @@ impl Group {
     fn begin(
         &self,
         root: Option<i32>,
-        options: CheckpointOptions,
+        options: CheckpointOptions<'_>,
         deadline: Deadline,
         is_asked_for_this: bool,
     ) -> Result<Checkpoint> {
@@ -182,7 +200,7 @@ impl Group {
             passing::sweep(backend, node);
             Ok(())
         })?;
-        let mut wait = Wait::until(deadline);
+        let mut wait = Wait::with(deadline, options.meanwhile);
         let is_ready = || self.is_frozen_by_itself();
         let terms = Terms { external: options.external, asked: is_asked_for_this };
         let held = Held::begin(backend, node, terms, &mut wait, &is_ready)?;

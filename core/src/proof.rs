@@ -23,7 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::backend::{Backend, BackendKind, Node};
 use crate::blocker::{Blocker, Evidence};
-use crate::deadline::{Deadline, Wait};
+use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::newcomers::Newcomers;
 use crate::process;
@@ -98,9 +98,16 @@ impl Proof {
                 return Ok(proof(members));
             }
             members = again;
-            if wait.pause(Duration::from_millis(1)).is_err() {
-                let why = format!("the tasks of group {} do not come to rest", group.path);
-                return Err(Error::new(libc::EBUSY, why));
+            match wait.pause(Duration::from_millis(1)) {
+                Ok(()) => {}
+                Err(Ended::Passed) => {
+                    let why = format!("the tasks of group {} do not come to rest", group.path);
+                    return Err(Error::new(libc::EBUSY, why));
+                }
+                Err(Ended::Interrupted) => {
+                    let why = format!("the wait for group {} to come to rest was interrupted", group.path);
+                    return Err(Error::new(libc::EINTR, why));
+                }
             }
         }
     }

@@ -217,7 +217,7 @@ pub unsafe extern "C" fn cgf_checkpoint_break(g: *mut cgf_group, err: *mut *mut 
 unsafe fn begin(
     g: *mut cgf_group,
     root: pid_t,
-    options: CheckpointOptions,
+    options: CheckpointOptions<'_>,
     out: *mut *mut cgf_checkpoint,
 ) -> Result<c_int> {
     // SAFETY: as the caller promises.
@@ -227,7 +227,7 @@ unsafe fn begin(
     Ok(0)
 }
 
-fn wanted(options: &cgf_checkpoint_options) -> Result<CheckpointOptions> {
+fn wanted(options: &cgf_checkpoint_options) -> Result<CheckpointOptions<'static>> {
     let flags = options.flags;
     check_flags(flags, CGF_CHECKPOINT_EXTERNAL | CGF_CHECKPOINT_WAKEUPS)?;
     let wanted = CheckpointOptions::default()

@@ -261,8 +261,8 @@ fn a_thousand_undisturbed_checkpoints_are_proved() {
                     start(&below, &["sleepers", "3"]);
                     start(&group, &["headless", "2"]);
                     group.freeze(SOON).unwrap();
-                    let options = CheckpointOptions::default().wakeups(number % 2 == 0);
                     for round in 0..rounds {
+                        let options = CheckpointOptions::default().wakeups(number % 2 == 0);
                         let ended = group.checkpoint_with(Some(root), options).and_then(|checkpoint| checkpoint.end());
                         let stillness = ended.unwrap_or_else(|error| panic!("{backend}, {round} of {number}: {error}"));
                         assert_eq!(stillness.woken(), []);
@@ -301,8 +301,8 @@ fn signals_stops_and_timers_are_no_harm() {
             let timed = start(&group, &["timers"]);
             let stopped = start(&group, &["spin"]);
             group.freeze(SOON).unwrap();
-            let options = CheckpointOptions::default().wakeups(wakeups);
-            let checkpoint = group.checkpoint_with(None, options).unwrap();
+            let options = || CheckpointOptions::default().wakeups(wakeups);
+            let checkpoint = group.checkpoint_with(None, options()).unwrap();
             signal(catcher, libc::SIGUSR1);
             signal(deaf, libc::SIGTERM);
             signal(stopped, libc::SIGSTOP);
@@ -312,7 +312,7 @@ fn signals_stops_and_timers_are_no_harm() {
             checkpoint.verify().unwrap_or_else(|error| panic!("{backend}: {error}"));
             checkpoint.end().unwrap_or_else(|error| panic!("{backend}: {error}"));
             // The next one begins among what waits by now.
-            group.checkpoint_with(None, options).and_then(|checkpoint| checkpoint.end()).unwrap();
+            group.checkpoint_with(None, options()).and_then(|checkpoint| checkpoint.end()).unwrap();
             group.thaw().unwrap();
             let caught = || std::fs::read_to_string(format!("/proc/{catcher}/comm")).ok();
             wait_for("the signal to be caught", || (caught()?.trim() == "caught 1").then_some(())).unwrap();

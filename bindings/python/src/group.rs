@@ -20,7 +20,7 @@ use crate::error::{Doing, OrRaise, os_error};
 use crate::facade;
 use crate::frozen::Frozen;
 use crate::reference::Reference;
-use crate::signals::freeze_heeding_them;
+use crate::signals::{freeze_heeding_them, heeding_them};
 use crate::text::{Text, group_path, quoted};
 use crate::timeout::Timeout;
 
@@ -274,12 +274,18 @@ impl Group {
         external: bool,
         wakeups: bool,
     ) -> PyResult<Checkpoint> {
-        let mut options = CheckpointOptions::default().external(external).wakeups(wakeups);
-        if let Some(timeout) = timeout {
-            options = options.within(timeout.limit()?);
-        }
+        let limit = timeout.map(|timeout| timeout.limit()).transpose()?;
         let group = &slf.get().group;
-        let held = engine::call(slf.py(), || group.checkpoint_with(root, options))?;
+        let held = heeding_them(Doing::Else, slf.py(), |meanwhile| {
+            let options = CheckpointOptions::default().external(external).wakeups(wakeups).meanwhile(meanwhile);
+            group.checkpoint_with(
+                root,
+                match limit {
+                    Some(limit) => options.within(limit),
+                    None => options,
+                },
+            )
+        })?;
         Ok(Checkpoint::new(slf.unbind(), held))
     }
 

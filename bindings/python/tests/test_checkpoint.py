@@ -1,9 +1,11 @@
 """Holding a group still while an image is taken: `with group.checkpoint():`"""
 
 import errno
+import fcntl
 import gc
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -332,3 +334,27 @@ def test_a_parent_holds_what_is_made_with_one(hierarchy: cgf.Hierarchy) -> None:
     group.thaw()
     group.remove()
     assert hierarchy.groups() == []
+
+
+def test_ctrl_c_ends_the_wait_to_begin(hierarchy: cgf.Hierarchy, group: cgf.Group) -> None:
+    """Somebody has the bytes locked by which others say that they act upon the group."""
+    group.freeze()
+    name = "cgroup.freeze" if hierarchy.backend == "cgroup2" else "freezer.state"
+    file = os.open(Path(hierarchy.directory) / group.path.lstrip("/") / name, os.O_RDONLY)
+    F_OFD_SETLK = 37
+    fcntl.fcntl(file, F_OFD_SETLK, struct.pack("@hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 1 << 60, 2, 0))
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt):
+            group.checkpoint(timeout=60.0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        os.close(file)
+    assert group.state is cgf.State.FROZEN
+    group.checkpoint().end()
+
+
+def interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

@@ -21,7 +21,7 @@ use super::guard::{Guarded, PAUSE};
 use super::passing::MAKER;
 use super::{Backend, Node};
 use crate::attribute;
-use crate::deadline::{Deadline, Wait};
+use crate::deadline::{Deadline, Ended, Wait};
 use crate::era::Era;
 use crate::error::{Error, Result};
 use crate::holder::{self, BEGINNERS, Bytes, ENDERS, WORKERS};
@@ -114,7 +114,7 @@ impl Held {
             match Held::try_begin(backend, group, terms, wait, ready)? {
                 Ok(held) => return Ok(held),
                 // Others may act for a moment.
-                Err(somebody) => wait.pause(10 * PAUSE).map_err(|_| somebody)?,
+                Err(somebody) => wait.pause(10 * PAUSE).map_err(|ended| unless_interrupted(ended, somebody))?,
             }
         }
     }
@@ -242,11 +242,13 @@ impl Beginning {
         let file = open(backend, group)?;
         let least = Deadline::after(LEAST);
         while !holder::take_turn(&file, BEGINNERS, backend.this_process())? {
-            if wait.pause(PAUSE).is_err() {
-                if least.passed() {
-                    return Err(held_up(&group.path, &file, "somebody else is about to begin one"));
+            match wait.pause(PAUSE) {
+                Ok(()) => {}
+                Err(Ended::Passed) if !least.passed() => std::thread::sleep(PAUSE),
+                Err(ended) => {
+                    let somebody = held_up(&group.path, &file, "somebody else is about to begin one");
+                    return Err(unless_interrupted(ended, somebody));
                 }
-                std::thread::sleep(PAUSE);
             }
         }
         Ok(Beginning { file, byte: BEGINNERS.of(backend.this_process()) })
@@ -408,6 +410,13 @@ impl Lease {
         let who = self.pid;
         let why = format!("a checkpoint of process {who} holds group {path}; break_checkpoint ends it by force");
         Error::new(libc::EBUSY, why)
+    }
+}
+
+fn unless_interrupted(ended: Ended, passed: Error) -> Error {
+    match ended {
+        Ended::Passed => passed,
+        Ended::Interrupted => Error::new(libc::EINTR, "the wait to begin a checkpoint was interrupted"),
     }
 }
 
