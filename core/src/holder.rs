@@ -51,6 +51,11 @@ impl Holder {
         Ok(Holder { namespace: this_namespace().map_err(failed)?, pid, start_time })
     }
 
+    /// This one, if it is the caller's process still and no child that was forked.
+    pub(crate) fn or_this_process(self) -> Result<Holder> {
+        if self.pid == process::this_process() { Ok(self) } else { Holder::this_process() }
+    }
+
     fn id(self) -> u64 {
         self.namespace << 46 | (self.pid as u64) << 24 | self.start_time
     }
@@ -97,11 +102,12 @@ impl Bytes {
     /// byte, and who it is, for a message.
     pub(crate) fn held(self, file: impl AsFd, mode: Mode) -> Result<Option<(u64, String)>> {
         let failed = |errno| Error::os(errno, "looking at the locks of a freeze file");
-        let mut unseen: Vec<Range<u64>> = std::iter::once(self.0..self.0 + (1 << 60)).collect();
+        let mut next = Some(self.0..self.0 + (1 << 60));
+        let mut unseen: Vec<Range<u64>> = Vec::new();
         // The kernel tells of one lock in a range, any of them. More than these, all
         // void, are a thousand forked children of holders that were killed.
         for _ in 0..1000 {
-            let Some(range) = unseen.pop() else { return Ok(None) };
+            let Some(range) = next.take().or_else(|| unseen.pop()) else { return Ok(None) };
             let Some(found) = lock::any_locked(&file, range.clone(), mode).map_err(failed)? else { continue };
             if found.end - found.start > 1 {
                 return Ok(Some((found.start, "somebody who has many bytes locked".to_owned())));

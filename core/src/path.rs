@@ -105,6 +105,16 @@ impl GroupPath {
         GroupPath { bytes }
     }
 
+    /// The path of a group that lies below this one.
+    pub(crate) fn join(&self, below: &GroupPath) -> GroupPath {
+        let parts = [self.bytes.as_slice(), below.bytes.as_slice()];
+        if parts.iter().any(|part| part.is_empty()) {
+            GroupPath { bytes: parts.concat() }
+        } else {
+            GroupPath { bytes: parts.join(&b'/') }
+        }
+    }
+
     /// Whether this is a group of the library's own, made for a moment.
     pub(crate) fn is_passing(&self) -> bool {
         self.name().as_bytes().starts_with(OWN_PREFIX.as_bytes())

@@ -430,10 +430,10 @@ fn a_mere_reader_holds_up_no_more_than_a_begin() {
                 result.unwrap_or_else(|error| panic!("{what} on {backend}: {error}"));
                 assert!(began.elapsed() < Duration::from_secs(5), "{what} on {backend}: {:?}", began.elapsed());
             };
-            let within = CheckpointOptions::default().within(Duration::from_millis(300));
             for seconds in [1, 2] {
                 in_time("freeze", group.freeze(SOON), Instant::now());
                 let began = Instant::now();
+                let within = CheckpointOptions::default().within(Duration::from_millis(300));
                 let refused = group.checkpoint_with(Some(inside), within).err();
                 let refused = refused.unwrap_or_else(|| panic!("a begin on {backend}"));
                 assert!(began.elapsed() < Duration::from_secs(5), "{backend}: {:?}", began.elapsed());
@@ -441,8 +441,10 @@ fn a_mere_reader_holds_up_no_more_than_a_begin() {
                 assert!(refused.message().contains(&reader.0.to_string()), "{backend}: {refused}");
                 assert_eq!(group.state().unwrap(), State::Frozen, "{backend}");
                 std::thread::scope(|scope| {
-                    let within = CheckpointOptions::default().within(Duration::from_secs(seconds));
-                    let begin = scope.spawn(move || group.checkpoint_with(Some(inside), within).map(drop));
+                    let begin = scope.spawn(move || {
+                        let within = CheckpointOptions::default().within(Duration::from_secs(seconds));
+                        group.checkpoint_with(Some(inside), within).map(drop)
+                    });
                     in_time("thaw while one begins", group.thaw(), Instant::now());
                     assert!(begin.join().unwrap().is_err(), "{backend}");
                 });

@@ -18,7 +18,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -140,16 +139,23 @@ impl Backend for Embedded {
         let failed = |errno| Error::os(errno, "looking for the hierarchy's place in the one around it");
         let (top, own) = (location(&self.root).map_err(failed)?, location(&self.own).map_err(failed)?);
         let base = own.below(&top).ok_or_else(|| failed(Errno::XDEV))?;
-        Ok(path.components().fold(base, |here, name| here.child(name)))
+        Ok(base.join(path))
     }
 
     fn each_above(&self, whole: &GroupPath, visit: &mut dyn FnMut(&Node, &File) -> Result<()>) -> Result<()> {
+        let mut look = |above: &Node| match file::open(&above.dir, file::REQUEST, OFlags::RDONLY) {
+            Ok(file) => visit(above, &file),
+            Err(Errno::NOENT | Errno::ACCESS) => Ok(()),
+            Err(errno) => Err(Error::os(errno, format_args!("opening freezer.state of group {}", above.path))),
+        };
         for path in whole.ancestors() {
-            let dir = self.root.dir.open_dir(if path.is_root() { Path::new(".") } else { path.as_path() });
-            match dir.and_then(|dir| file::open(&dir, file::REQUEST, OFlags::RDONLY).map(|file| (dir, file))) {
-                Ok((dir, file)) => visit(&Node { dir, path }, &file)?,
+            if path.is_root() {
+                return look(&self.root);
+            }
+            match self.root.dir.open_dir(path.as_path()) {
+                Ok(dir) => look(&Node { dir, path })?,
                 Err(Errno::NOENT | Errno::ACCESS) => {}
-                Err(errno) => return Err(Error::os(errno, format_args!("opening freezer.state of group {path}"))),
+                Err(errno) => return Err(Error::os(errno, format_args!("opening group {path}"))),
             }
         }
         Ok(())
@@ -375,11 +381,11 @@ impl Embedded {
 
     /// For as long as an operation without a deadline of its own waits.
     fn lock(&self) -> Result<Held> {
-        lock::take(&self.root, &self.era, Deadline::never())
+        lock::take(&self.root, &self.era, self.holder, Deadline::never())
     }
 
     fn lock_until(&self, deadline: Deadline) -> Result<Held> {
-        lock::take(&self.root, &self.era, deadline)
+        lock::take(&self.root, &self.era, self.holder, deadline)
     }
 
     /// Who may only read goes without: what it finds may be a moment old.

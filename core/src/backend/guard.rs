@@ -98,6 +98,18 @@ impl<F: AsFd> Drop for Passage<F> {
 ///
 /// EBUSY: a checkpoint holds it, or one above.
 pub(crate) fn enter<F: AsFd>(backend: &dyn Backend, group: &Node, file: F) -> Result<Passage<F>> {
+    let failed = |errno| group.failed(errno, "locking the freeze file");
+    let byte = WORKERS.of(backend.this_process());
+    if lock::try_lock(&file, byte, Mode::Read).map_err(failed)? {
+        // Mostly nobody has any byte for writing from the first lease to the last of
+        // those who begin one, and one look tells so.
+        if lock::any_locked(&file, lease::FIRST..ENDERS.first(), Mode::Read).map_err(failed)?.is_none() {
+            let passage = Passage { file, byte };
+            Guarded::new(backend, group)?.refuse_if_leased_above()?;
+            return Ok(passage);
+        }
+        lock::unlock(&file, byte).map_err(failed)?;
+    }
     Passage::announce(backend, group, file, WORKERS)?.unless_leased(backend, group)
 }
 
@@ -194,6 +206,10 @@ impl<'a> Guarded<'a> {
     /// EBUSY if a checkpoint holds the group or one above, that is not ours to thaw.
     fn refuse_if_leased(&self, file: impl AsFd) -> Result<()> {
         lease::refuse(self.node, file)?;
+        self.refuse_if_leased_above()
+    }
+
+    fn refuse_if_leased_above(&self) -> Result<()> {
         self.backend.each_above(&self.whole, &mut |node, file| lease::refuse(node, file))
     }
 }

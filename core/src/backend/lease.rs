@@ -32,7 +32,8 @@ use crate::sys::Errno;
 use crate::sys::lock::{self, Mode};
 
 /// Lease n is byte 2 + n.
-const LEASES: Range<u64> = 2..1 << 40;
+const LEASES: Range<u64> = FIRST..1 << 40;
+pub(super) const FIRST: u64 = 2;
 const COUNT: u64 = LEASES.end - LEASES.start;
 
 /// How many bytes may be locked by forked children of killed holders, or by a reader.

@@ -13,10 +13,7 @@ use super::stage::Whom;
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
 use crate::process::{self, no_such_process};
-use crate::sys::{
-    self, Errno,
-    dir::{Dir, read_all},
-};
+use crate::sys::{self, Errno, dir::Dir};
 
 /// A mount of a cgroup file system (proc_pid_mountinfo(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,12 +182,15 @@ impl Tree {
                 false => self.search("tasks", rustix::thread::gettid().as_raw_nonzero().get()),
             };
         }
+        let mut text = [0; 4096];
         if let Some((thread, file)) = &self.opener
             && *thread == rustix::thread::gettid()
-            // Another thread by the same number reads ESRCH here.
-            && let Ok(text) = read_all(file)
+            // Another thread by the same number reads ESRCH here. The kernel makes
+            // this file in one piece: what does not fill the space is all of it.
+            && let Ok(length) = rustix::io::pread(file, &mut text[..], 0)
+            && length < text.len()
         {
-            return Ok(self.below_base(self.mount.group_in(&text)));
+            return Ok(self.below_base(self.mount.group_in(&text[..length])));
         }
         self.group_in(CALLER).map_err(|errno| Error::os(errno, "reading our own cgroup"))
     }
@@ -337,7 +337,7 @@ impl Tree {
 
     /// A group of the hierarchy as a path below the mount.
     pub(crate) fn below_mount(&self, path: &GroupPath) -> GroupPath {
-        path.components().fold(self.base.clone(), |here, name| here.child(name))
+        self.base.join(path)
     }
 
     /// Whether this tree is what is mounted there.

@@ -53,7 +53,7 @@ impl Drop for Held {
 
 /// Takes the hierarchy's lock. ETIMEDOUT: somebody else has it all the time;
 /// EXDEV: the records are another pid namespace's. EACCES, EROFS.
-pub(super) fn take(root: &Node, era: &Era, deadline: Deadline) -> Result<Held> {
+pub(super) fn take(root: &Node, era: &Era, opener: Holder, deadline: Deadline) -> Result<Held> {
     let failed = |errno| match errno {
         Errno::NOENT => root.vanished(),
         errno => Error::os(errno, format_args!("locking the hierarchy ({LOCK} in its root directory)")),
@@ -63,8 +63,8 @@ pub(super) fn take(root: &Node, era: &Era, deadline: Deadline) -> Result<Held> {
     let patience = Deadline::after(left);
     let mut pause = Duration::from_micros(20);
     let mut rescue = RESCUE;
-    // Not whoever opened the hierarchy: a helper is another process.
-    let holder = Holder::this_process()?;
+    // Not always whoever opened the hierarchy: a helper is another process.
+    let holder = opener.or_this_process()?;
     while !holder::take_turn(&file, KEEPERS, holder)? {
         if patience.passed() {
             return Err(busy(&file));
