@@ -147,14 +147,15 @@ impl Held {
         }
         let held = Held::lock(group, file, terms)?;
         drop(beginning);
-        let others = guarded.await_others();
-        match others.as_ref().map_or(Ok(()), |()| ready()) {
-            Ok(()) if others.is_ok() => Ok(Ok(held)),
-            result => {
-                held.give_up(backend, group, wait)?;
-                result.map(|()| others.map(|()| held))
-            }
-        }
+        let failed = match guarded.await_others() {
+            Ok(()) => match ready() {
+                Ok(()) => return Ok(Ok(held)),
+                Err(error) => Err(error),
+            },
+            Err(somebody) => Ok(Err(somebody)),
+        };
+        held.give_up(backend, group, wait)?;
+        failed
     }
 
     fn lock(group: &Node, file: File, terms: Terms) -> Result<Held> {
