@@ -8,6 +8,7 @@ pub mod container;
 pub mod driver;
 pub mod part;
 pub mod raw;
+pub mod registered;
 pub mod run;
 pub mod stage;
 pub mod stream;
