@@ -4,11 +4,11 @@
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cgf::{Attach, BackendKind, Error, Group, Hierarchy, Options, RemoveOptions, Result, Subsystem};
-use cgf_tests::backends::{Own, on, start};
+use cgf::{Attach, BackendKind, Error, RemoveOptions, Result, Subsystem};
+use cgf_tests::backends::{on, start};
 use cgf_tests::registered::{Registered, bound_to};
 use cgf_tests::stage::{self, wait_for};
 
