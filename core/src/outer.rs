@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crate::attribute;
 use crate::backend::Node;
+use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
+use crate::frozen_time;
 use crate::group::{Group, RemoveOptions};
 use crate::hierarchy::Hierarchy;
 use crate::path::GroupPath;
@@ -64,26 +66,44 @@ pub(crate) fn of(group: &Group) -> Result<Option<Group>> {
 /// The parent of a group, asked to freeze before the group is.
 #[must_use = "it stays asked"]
 pub(crate) struct Asked {
-    /// If it was not asked before.
     outer: Option<Group>,
+    was_asked: bool,
 }
 
 impl Asked {
-    /// Does not wait: it holds nothing else, and is frozen when the group is.
+    /// Of a group that may have no parent of its own.
     pub(crate) fn of(group: &Group) -> Result<Asked> {
-        let Some(outer) = of(group)?.filter(|outer| !matches!(outer.is_self_freezing(), Ok(true))) else {
-            return Ok(Asked { outer: None });
-        };
-        match outer.freeze(Duration::ZERO) {
-            // Not frozen yet, or held by a checkpoint, which the group is, too.
-            Err(error) if !error.is(libc::EBUSY) => Err(error),
-            _ => Ok(Asked { outer: Some(outer) }),
-        }
+        let outer = of(group)?;
+        let was_asked = outer.as_ref().map_or(Ok(true), ask)?;
+        Ok(Asked { outer, was_asked })
+    }
+
+    /// Once the group is frozen: somebody may have thawed both meanwhile, this one last.
+    pub(crate) fn renew(&self) -> Result<()> {
+        self.outer.as_ref().map_or(Ok(()), |outer| ask(outer).map(drop))
     }
 
     /// As if it had not been asked.
     pub(crate) fn take_back(self) -> Result<()> {
-        self.outer.map_or(Ok(()), |outer| outer.thaw())
+        self.outer.filter(|_| !self.was_asked).map_or(Ok(()), |outer| outer.thaw())
+    }
+}
+
+/// Asks it to freeze, and says whether it was asked before. There is nothing to wait
+/// for: it holds nothing else, and is frozen when the group is.
+fn ask(outer: &Group) -> Result<bool> {
+    let backend = outer.backend()?;
+    let began = frozen_time::now();
+    match backend.freeze(outer.node(), &mut Wait::until(Deadline::after(Duration::ZERO)), false) {
+        Ok(attempt) if attempt.was_asked => Ok(true),
+        Ok(_) => {
+            // A figure for people: no reason to fail a freeze.
+            let _ = frozen_time::begin(backend, outer.node(), began);
+            Ok(false)
+        }
+        // A checkpoint holds it, and the group, which is refused for that.
+        Err(error) if error.is(libc::EBUSY) => Ok(true),
+        Err(error) => Err(error),
     }
 }
 

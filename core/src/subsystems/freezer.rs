@@ -185,7 +185,7 @@ impl Group {
             let _ = frozen_time::begin(backend, self.node(), began);
         }
         let error = match attempt.outcome {
-            Outcome::Done => return Ok(()),
+            Outcome::Done => return outer.map_or(Ok(()), |outer| outer.renew()),
             // The caller was stopped, and runs again: somebody thawed it.
             Outcome::Cancelled if attempt.held_caller => return Ok(()),
             Outcome::Cancelled => {
