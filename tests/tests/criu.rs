@@ -521,7 +521,7 @@ fn a_signal_to_the_command_changes_nothing() {
         start(&group, &scratch, &LARGE);
         let before = begun(&scratch, 1);
         let (taker, criu) = take_and_catch(&group, &scratch, criu);
-        signal(taker.id() as i32, "INT");
+        signal(taker.id() as i32, "TERM");
         let limit = || fs::read_to_string(format!("/proc/{criu}/limits")).unwrap_or_default();
         let is_told = || limit().lines().any(|line| line.starts_with("Max file size") && line.contains(" 0 "));
         wait_for("CRIU to be told to stop", || is_told().then_some(())).unwrap();
