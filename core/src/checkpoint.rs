@@ -6,8 +6,9 @@
 //!     FROZEN ──────────────▶ CHECKPOINTING ─────────────────────────────▶ FROZEN
 //! ```
 //!
-//! Others that use this library are kept out ([`guard`](crate::backend::guard)); what those do who write to
-//! the kernel's files themselves is detected ([`proof`](crate::proof)).
+//! Others that use this library are kept out ([`guard`](crate::backend::guard)); what
+//! those do who write to the kernel's files themselves is detected
+//! ([`proof`](crate::proof)).
 
 use std::fmt;
 use std::time::Duration;

@@ -38,8 +38,8 @@ const COURTESY: Duration = Duration::from_millis(100);
 /// Between two looks at a lock that others have for microseconds.
 pub(super) const PAUSE: Duration = Duration::from_micros(200);
 
-/// Leave to act upon a group, for as long as acting takes: it is never kept across
-/// a wait. `F` is the group's freeze file, open for reading.
+/// Leave to act upon a group, for as long as acting takes. Only a kill or a removal
+/// keeps it across a wait. `F` is the group's freeze file, open for reading.
 #[must_use = "it ends when it is dropped"]
 #[derive(Debug)]
 pub(crate) struct Passage<F: AsFd> {
@@ -70,8 +70,9 @@ impl<F: AsFd> Passage<F> {
         look(backend, group, &self.file)
     }
 
-    fn unless_leased(self, backend: &dyn Backend, group: &Node) -> Result<Passage<F>> {
-        match self.look(backend, group) {
+    /// Whoever was refused takes the announcement back first, and then steps back.
+    fn unless_refused(self, looked: Result<()>) -> Result<Passage<F>> {
+        match looked {
             Ok(()) => Ok(self),
             Err(error) => {
                 drop(self);
@@ -104,13 +105,18 @@ pub(crate) fn enter<F: AsFd>(backend: &dyn Backend, group: &Node, file: F) -> Re
         // Mostly nobody has any byte for writing from the first lease to the last of
         // those who begin one, and one look tells so.
         if lock::any_locked(&file, lease::FIRST..ENDERS.first(), Mode::Read).map_err(failed)?.is_none() {
-            let passage = Passage { file, byte };
-            Guarded::new(backend, group)?.refuse_if_leased_above()?;
-            return Ok(passage);
+            let looked = Guarded::new(backend, group).and_then(|group| group.refuse_if_leased_above());
+            return Passage { file, byte }.unless_refused(looked);
         }
         lock::unlock(&file, byte).map_err(failed)?;
     }
-    Passage::announce(backend, group, file, WORKERS)?.unless_leased(backend, group)
+    announce_and_look(backend, group, file, WORKERS)
+}
+
+fn announce_and_look<F: AsFd>(backend: &dyn Backend, group: &Node, file: F, bytes: Bytes) -> Result<Passage<F>> {
+    let passage = Passage::announce(backend, group, file, bytes)?;
+    let looked = passage.look(backend, group);
+    passage.unless_refused(looked)
 }
 
 /// The same for whoever acts upon a group that it is in, and so might not come back
@@ -158,18 +164,13 @@ pub(crate) fn step_back() {
     std::thread::sleep(Duration::from_millis(1));
 }
 
-/// Leave to remove one group without those below.
-pub(crate) fn end<F: AsFd>(backend: &dyn Backend, group: &Node, file: F) -> Result<Passage<F>> {
-    Passage::announce(backend, group, file, ENDERS)?.unless_leased(backend, group)
-}
-
 /// Leave to kill or remove a group and those below; for as long as that takes. Without
 /// the group's freeze file, which only its owner may open, nobody is asked.
 ///
 /// EBUSY: a checkpoint holds the group, or one above it or below.
 pub(crate) fn end_all(backend: &dyn Backend, group: &Node) -> Result<Option<Passage<File>>> {
     let passage = match group.dir.open_file(backend.freeze_file(), OFlags::RDONLY) {
-        Ok(file) => end(backend, group, file)?,
+        Ok(file) => announce_and_look(backend, group, file, ENDERS)?,
         Err(Errno::NOENT) => return attribute::must_be_there(group).map(|()| None),
         Err(Errno::ACCESS | Errno::PERM) => return Ok(None),
         Err(errno) => return Err(group.failed(errno, "opening the freeze file")),
@@ -181,14 +182,7 @@ pub(crate) fn end_all(backend: &dyn Backend, group: &Node) -> Result<Option<Pass
             Err(errno) => Err(node.failed(errno, "looking at the locks of the freeze file")),
         })
     });
-    match below {
-        Ok(()) => Ok(Some(passage)),
-        Err(error) => {
-            drop(passage);
-            step_back();
-            Err(error)
-        }
-    }
+    passage.unless_refused(below).map(Some)
 }
 
 /// A group, and where it lies in all that its backend can see.
