@@ -9,6 +9,11 @@
 # started, and removes all of it, whatever fails.
 set -u
 
+# Where the leader of our session is outside of our pid namespace, as in a container
+# that was entered, CRIU cannot make the session again: then one of our own.
+read -r _ _ _ _ _ session _ </proc/$$/stat
+[ "$session" != 0 ] || exec setsid --wait "$0" "$@"
+
 here=$(cd "$(dirname "$0")" && pwd)
 CGF=${CGF:-$here/../../target/debug/cgf}
 [ -x "$CGF" ] || { echo "Bail out! no program $CGF: set CGF"; exit 1; }
