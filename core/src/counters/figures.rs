@@ -1,0 +1,145 @@
+//! What is held, exactly, and the bounds of it.
+//!
+//! While slots have stock, what is held is known to their owners alone. So whoever reads
+//! takes the stock back first; the next charge of an owner gets it again.
+
+use super::account::{Level, NO_BARRIER, UNLIMITED};
+use super::cell::Memory;
+use super::holder::Descriptor;
+use super::layout::account;
+use super::transfer::Helped;
+use super::value::{Number, Pool};
+use super::{Account, Attempts, Counters, Figures, MOST};
+use crate::error::{Error, Result};
+
+impl<M: Memory> Counters<M> {
+    /// The figures of these accounts at one instant, when no dead process holds any.
+    pub(crate) fn read(&self, mine: &mut Descriptor, accounts: &[Account]) -> Result<Vec<Figures>> {
+        let mut attempts = Attempts::new();
+        'again: loop {
+            attempts.next()?;
+            let helped = self.help()?;
+            for account in accounts {
+                let level = self.check(*account)?;
+                if self.is_drained(mine, helped, level)?.is_none() {
+                    continue 'again;
+                }
+            }
+            if self.retire_the_dead(mine)? {
+                continue;
+            }
+            let look = || accounts.iter().map(|account| self.figures(*account)).collect::<Result<Vec<Figures>>>();
+            let figures = look()?;
+            // Failures are counted without a transfer: two looks that agree are one instant.
+            if figures == look()? && self.is_current(helped) {
+                return Ok(figures);
+            }
+        }
+    }
+
+    fn figures(&self, which: Account) -> Result<Figures> {
+        let level = self.check(which)?;
+        let number = |which| self.number(level, which).max(0) as u64;
+        let limit = self.limit(level);
+        let held = limit.wrapping_sub(self.pool(level).free).max(0) as u64;
+        let barrier = match self.number(level, account::FLOOR) {
+            NO_BARRIER => None,
+            floor => Some(limit.wrapping_sub(floor).max(0) as u64),
+        };
+        Ok(Figures {
+            held,
+            maxheld: number(account::MOST).max(held),
+            minheld: number(account::LEAST).min(held),
+            barrier,
+            limit: (limit != UNLIMITED).then_some(limit.max(0) as u64),
+            failcnt: number(account::FAILURES),
+            underflow: number(account::UNDERFLOWS),
+        })
+    }
+
+    /// Takes back the stock of one slot of an account or below. `Some`: there is none.
+    fn is_drained(&self, mine: &mut Descriptor, helped: Helped, level: Level) -> Result<Option<()>> {
+        if self.pool(level).fast == 0 {
+            return Ok(Some(()));
+        }
+        if let Some(other) = self.somebody_fast(level.index, None)? {
+            self.drain(mine, helped, &other, None)?;
+        }
+        Ok(None)
+    }
+
+    /// Sets barrier and limit in one step; `None` is none. They may be below what is held.
+    pub(crate) fn set_bounds(
+        &self,
+        mine: &mut Descriptor,
+        which: Account,
+        barrier: Option<u64>,
+        limit: Option<u64>,
+    ) -> Result<()> {
+        if barrier.unwrap_or(0) > MOST || limit.unwrap_or(0) > MOST {
+            return Err(Error::new(libc::EINVAL, format!("a barrier or a limit is at most {MOST}, or max")));
+        }
+        let new_limit = limit.map_or(UNLIMITED, |limit| limit as i64);
+        let floor = barrier.map_or(NO_BARRIER, |barrier| new_limit - barrier as i64);
+        if barrier.is_some() && floor < 0 {
+            return Err(Error::new(libc::EINVAL, "the barrier is above the limit"));
+        }
+        let mut attempts = Attempts::new();
+        loop {
+            attempts.next()?;
+            let helped = self.help()?;
+            let level = self.check(which)?;
+            let pool = self.pool(level);
+            let free = pool.free.wrapping_add(new_limit).wrapping_sub(self.limit(level));
+            // Nobody has stock beyond the barrier.
+            if free < floor.max(0) && self.is_drained(mine, helped, level)?.is_none() {
+                continue;
+            }
+            let transfer = &mut mine.transfer;
+            transfer.clear();
+            transfer.set(level.at + account::LIMIT, Number(new_limit))?;
+            transfer.set(level.at + account::FLOOR, Number(floor))?;
+            transfer.set(level.at + account::POOL, Pool { free, ..pool })?;
+            if self.publish(mine.index, helped, transfer)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes the most and the least that was held what is held now.
+    pub(crate) fn reset_marks(&self, mine: &mut Descriptor, which: Account) -> Result<()> {
+        let mut attempts = Attempts::new();
+        loop {
+            attempts.next()?;
+            let helped = self.help()?;
+            let level = self.check(which)?;
+            if self.is_drained(mine, helped, level)?.is_none() {
+                continue;
+            }
+            let held = self.limit(level).wrapping_sub(self.pool(level).free);
+            let transfer = &mut mine.transfer;
+            transfer.clear();
+            transfer.set(level.at + account::MOST, Number(held))?;
+            transfer.set(level.at + account::LEAST, Number(held))?;
+            if self.publish(mine.index, helped, transfer)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes the count of failures 0.
+    pub(crate) fn reset_failures(&self, mine: &mut Descriptor, which: Account) -> Result<()> {
+        let mut attempts = Attempts::new();
+        loop {
+            attempts.next()?;
+            let helped = self.help()?;
+            let level = self.check(which)?;
+            let transfer = &mut mine.transfer;
+            transfer.clear();
+            transfer.set(level.at + account::FAILURES, Number(0))?;
+            if self.publish(mine.index, helped, transfer)? {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Which processes have ended: asked of descriptors that are kept, since a refusal asks
+//! each time.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::holder::Process;
+use crate::process::Stat;
+use crate::sys::{Errno, pidfd};
+
+/// Descriptors of processes that count with us.
+#[derive(Debug, Default)]
+pub(super) struct Liveness(Mutex<HashMap<Process, OwnedFd>>);
+
+impl Liveness {
+    /// Which of these have ended for certain. A pidfd tells when the last thread of a
+    /// process has (a zombie leader with threads alive is no end), and stands for the
+    /// process that had the number when its start time was looked at.
+    pub(super) fn dead(&self, processes: &[Process]) -> Vec<bool> {
+        // Nobody waits for another thread here, who may be stopped: then without.
+        let mut spare = HashMap::new();
+        let mut kept = match self.0.try_lock() {
+            Ok(kept) => Some(kept),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(PoisonError::into_inner(poisoned)),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        };
+        let known = kept.as_deref_mut().unwrap_or(&mut spare);
+        let mut dead: Vec<bool> =
+            processes.iter().map(|process| !known.contains_key(process) && look(*process, known)).collect();
+        let mut watched = Vec::new();
+        let mut places = Vec::new();
+        for (place, process) in processes.iter().enumerate() {
+            if let Some(fd) = known.get(process) {
+                watched.push(PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
+                places.push(place);
+            }
+        }
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if !watched.is_empty() && poll(&mut watched, Some(&now)).is_ok() {
+            for (place, polled) in places.iter().zip(&watched) {
+                dead[*place] |= polled.revents().contains(PollFlags::IN);
+            }
+        }
+        drop(watched);
+        for (process, dead) in processes.iter().zip(&dead) {
+            if *dead {
+                known.remove(process);
+            }
+        }
+        dead
+    }
+}
+
+/// Whether a process has ended; else its descriptor is kept from now on, if there is one
+/// to be had.
+fn look(process: Process, known: &mut HashMap<Process, OwnedFd>) -> bool {
+    // Not shown is not dead: procfs can hide other users' processes.
+    let is_another =
+        || Stat::of(process.pid()).is_ok_and(|stat| Process::new(process.pid(), stat.start_time) != process);
+    match pidfd::open(process.pid()) {
+        Ok(fd) => {
+            // Looked at after it was opened: if the number is this process's still, so
+            // is the descriptor.
+            if is_another() {
+                return true;
+            }
+            known.insert(process, fd);
+            false
+        }
+        // No process, or a thread of another one, has the number.
+        Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => true,
+        // No descriptor to be had: as far as is known it may be there.
+        Err(_) => is_another(),
+    }
+}

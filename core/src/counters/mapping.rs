@@ -1,0 +1,425 @@
+//! The file that processes share, mapped: made whole or not at all, and believed only
+//! as far as it can be checked.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
+
+use super::cell::{Cell, Memory, Offset, Word};
+use super::holder::Process;
+use super::layout::{Layout, STANDARD, damaged};
+use super::liveness::Liveness;
+use crate::error::{Error, Result};
+use crate::sys::Errno;
+use crate::sys::fork::Origin;
+
+/// A region of this version in our memory, for as long as this value.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    file: File,
+    memory: NonNull<u8>,
+    length: usize,
+    header: Header,
+    allocated: Vec<AtomicU64>,
+    liveness: Liveness,
+    origin: Origin,
+}
+
+// SAFETY: the memory is shared by processes already; all of it is used by atomic
+// operations alone.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+/// What a file begins with; the rest of the page is empty.
+const HEADER: usize = 4096;
+const MAGIC: [u8; 8] = *b"cgfcount";
+/// Another layout or another algorithm has another number.
+const VERSION: u64 = 1;
+
+/// The first words of a file, written once before it has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Header {
+    /// The region's own number.
+    number: u64,
+    /// The pid and the time namespace in which its processes are numbered.
+    pids: u64,
+    time: u64,
+}
+
+impl Header {
+    fn to_bytes(self) -> [u8; 48] {
+        let length = (HEADER + STANDARD.length()) as u64;
+        let mut bytes = [0; 48];
+        let words = [u64::from_ne_bytes(MAGIC), VERSION, length, self.number, self.pids, self.time];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+}
+
+/// Memory is asked for in pieces of this size.
+const PIECE: usize = 1 << 16;
+
+impl Mapping {
+    /// Maps a file, and makes it if there is none. The errors are those of
+    /// [`Region::open`](super::Region::open).
+    pub(super) fn open(path: &Path) -> Result<Mapping> {
+        let shown = path.display();
+        if !IS_SUPPORTED {
+            return Err(Error::new(
+                libc::EOPNOTSUPP,
+                "counters need 128 bits exchanged as one: x86-64 and aarch64 can",
+            ));
+        }
+        for _ in 0..100 {
+            let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            match rustix::fs::open(path, flags, Mode::empty()) {
+                Ok(fd) => return Mapping::of(File::from(fd), path),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(Error::os(errno, format_args!("opening the counters {shown}"))),
+            }
+            make(path)?;
+        }
+        Err(Error::new(libc::EBUSY, format!("the counters {shown} are made and removed by somebody else")))
+    }
+
+    fn of(file: File, path: &Path) -> Result<Mapping> {
+        let shown = path.display();
+        let failed = |error: std::io::Error| Error::os(&error, format_args!("reading the counters {shown}"));
+        let about = file.metadata().map_err(failed)?;
+        let user = rustix::process::geteuid().as_raw();
+        if !about.is_file() {
+            return Err(Error::new(libc::EUCLEAN, format!("the counters {shown} are no file")));
+        }
+        if about.uid() != user || about.mode() & 0o077 != 0 {
+            let why = "belong to another user, or others may use them";
+            return Err(Error::new(libc::EPERM, format!("the counters {shown} {why}")));
+        }
+        let wrong =
+            |what: &str| Error::new(libc::EUCLEAN, format!("{shown} holds no counters of this version: {what}"));
+        let length = HEADER + STANDARD.length();
+        if about.len() != length as u64 {
+            return Err(wrong("its length is wrong"));
+        }
+        let mut bytes = [0; 48];
+        file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+        let word = |at: usize| {
+            bytes.get(at * 8..at * 8 + 8).and_then(|word| word.try_into().ok()).map_or(0, u64::from_ne_bytes)
+        };
+        let header = Header { number: word(3), pids: word(4), time: word(5) };
+        if header.to_bytes() != bytes || header.number == 0 {
+            return Err(wrong("it begins with something else"));
+        }
+        let (pids, time) = namespaces()?;
+        if (header.pids, header.time) != (pids, time) {
+            let why = "are used in another pid or time namespace, where processes have other numbers";
+            return Err(Error::new(libc::EXDEV, format!("the counters {shown} {why}")));
+        }
+        // SAFETY: a shared mapping of a file at an address of the kernel's choice; it is
+        // as long as the file.
+        let memory = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_NORESERVE,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        let memory = NonNull::new(memory.cast::<u8>()).filter(|_| memory != libc::MAP_FAILED);
+        let Some(memory) = memory else {
+            return Err(Error::os(&std::io::Error::last_os_error(), format_args!("mapping the counters {shown}")));
+        };
+        // A forked child has no business here, and its handles say so.
+        // SAFETY: the mapping is ours; the advice changes nothing in this process.
+        unsafe { libc::madvise(memory.as_ptr().cast(), length, libc::MADV_DONTFORK) };
+        let pieces = length.div_ceil(PIECE);
+        let allocated = (0..pieces.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        let mapping =
+            Mapping { file, memory, length, header, allocated, liveness: Liveness::default(), origin: Origin::here() };
+        mapping.allocate(0, STANDARD.first())?;
+        Ok(mapping)
+    }
+
+    /// The region's own number.
+    pub(super) fn number(&self) -> u64 {
+        self.header.number
+    }
+
+    /// Whether the process that runs now mapped it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.origin.is_here()
+    }
+
+    /// Whether a word is in it.
+    pub(super) fn has(&self, word: *const AtomicU64) -> bool {
+        let begin = self.memory.as_ptr() as usize;
+        (begin..begin + self.length).contains(&(word as usize))
+    }
+
+    fn at(&self, at: Offset, size: usize) -> NonNull<u8> {
+        let at = at + HEADER;
+        assert!(at.is_multiple_of(size) && at + size <= self.length, "every offset comes from the layout");
+        // SAFETY: within the mapping, as was just looked at.
+        unsafe { self.memory.add(at) }
+    }
+}
+
+/// The program that this process runs: sixteen random bytes that the kernel gives each
+/// anew (AT_RANDOM, getauxval(3)), folded.
+pub(super) fn this_program() -> u32 {
+    // SAFETY: getauxval(3) takes nothing but a number.
+    let bytes = unsafe { libc::getauxval(libc::AT_RANDOM) } as *const [u32; 4];
+    if bytes.is_null() {
+        return 0;
+    }
+    // SAFETY: the kernel has put 16 bytes there, on the stack of the first thread above all
+    // of its frames, for as long as the program runs.
+    let words = unsafe { bytes.read_unaligned() };
+    words.iter().fold(0, |folded, word| folded ^ word) & 0x7fff_ffff
+}
+
+/// Makes the file under another name, and gives it its own when it is complete.
+fn make(path: &Path) -> Result<()> {
+    let shown = path.display();
+    let failed = |error: std::io::Error| Error::os(&error, format_args!("making the counters {shown}"));
+    let (pids, time) = namespaces()?;
+    let mut number = [0; 8];
+    while u64::from_ne_bytes(number) == 0 {
+        rustix::rand::getrandom(&mut number, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| failed(errno.into()))?;
+    }
+    let header = Header { number: u64::from_ne_bytes(number), pids, time };
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{:016x}", header.number));
+    let draft = Path::new(&name);
+    let file =
+        std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(draft).map_err(failed)?;
+    let made = file
+        .set_len((HEADER + STANDARD.length()) as u64)
+        .and_then(|()| file.write_all_at(&header.to_bytes(), 0))
+        .and_then(|()| allocate(&file, 0, HEADER + STANDARD.first()).map_err(Into::into))
+        .and_then(|()| {
+            // Somebody may have been quicker: then theirs is it.
+            match rustix::fs::linkat(CWD, draft, CWD, path, AtFlags::empty()) {
+                Err(errno) if errno != Errno::EXIST => Err(errno.into()),
+                _ => Ok(()),
+            }
+        });
+    let removed = std::fs::remove_file(draft);
+    made.map_err(failed)?;
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Gives a file memory, so that touching it is no fault on a full disk.
+fn allocate(file: &File, at: usize, length: usize) -> Result<(), Errno> {
+    match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, at as u64, length as u64) {
+        // A file system that does not know it: what it has not, it tells by a fault.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        other => other,
+    }
+}
+
+/// The inodes that stand for our pid and our time namespace. (Before Linux 5.6 there is
+/// one time.)
+fn namespaces() -> Result<(u64, u64)> {
+    let inode = |path: &str| rustix::fs::stat(path).map(|stat| stat.st_ino);
+    let pids = inode("/proc/self/ns/pid").map_err(|errno| Error::os(errno, "looking at our pid namespace"))?;
+    Ok((pids, inode("/proc/self/ns/time").unwrap_or(0)))
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // In a forked child it is not there, and something else may be.
+        if !self.origin.is_here() {
+            return;
+        }
+        // SAFETY: the mapping is ours, whole, and with this value goes the last that
+        // leads to it: words and cells are borrowed from it.
+        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.length) };
+    }
+}
+
+impl Memory for Mapping {
+    type Word = AtomicU64;
+    type Cell = Shared;
+
+    fn word(&self, at: Offset) -> &AtomicU64 {
+        // SAFETY: aligned, within the mapping, which stays as long as `self`; every
+        // use of these bytes is atomic.
+        unsafe { self.at(at, 8).cast().as_ref() }
+    }
+
+    fn cell(&self, at: Offset) -> &Shared {
+        // SAFETY: as above.
+        unsafe { self.at(at, 16).cast().as_ref() }
+    }
+
+    fn fence(&self, order: Ordering) {
+        fence(order);
+    }
+
+    fn allocate(&self, at: Offset, length: usize) -> Result<()> {
+        let begin = (at + HEADER) / PIECE;
+        let end = (at + HEADER + length).div_ceil(PIECE);
+        for piece in begin..end {
+            let Some(word) = self.allocated.get(piece / 64) else {
+                return Err(damaged("a piece beyond its end"));
+            };
+            let bit = 1 << (piece % 64);
+            if word.load(Ordering::Acquire) & bit != 0 {
+                continue;
+            }
+            let length = PIECE.min(self.length - piece * PIECE);
+            let why = "giving the counters more memory";
+            allocate(&self.file, piece * PIECE, length).map_err(|errno| Error::os(errno, why))?;
+            word.fetch_or(bit, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn dead(&self, processes: &[Process]) -> Vec<bool> {
+        self.liveness.dead(processes)
+    }
+}
+
+impl Word for AtomicU64 {
+    fn load(&self, order: Ordering) -> u64 {
+        AtomicU64::load(self, order)
+    }
+
+    fn store(&self, value: u64, order: Ordering) {
+        AtomicU64::store(self, value, order);
+    }
+
+    fn compare_exchange(&self, current: u64, new: u64) -> Result<u64, u64> {
+        AtomicU64::compare_exchange(self, current, new, Ordering::SeqCst, Ordering::SeqCst)
+    }
+
+    fn fetch_add(&self, value: u64) -> u64 {
+        AtomicU64::fetch_add(self, value, Ordering::SeqCst)
+    }
+
+    fn fetch_max(&self, value: u64) -> u64 {
+        AtomicU64::fetch_max(self, value, Ordering::SeqCst)
+    }
+}
+
+/// A cell in shared memory: the low half first.
+#[repr(C, align(16))]
+#[derive(Debug)]
+pub(crate) struct Shared {
+    low: AtomicU64,
+    high: AtomicU64,
+}
+
+impl Cell for Shared {
+    fn load(&self) -> u128 {
+        // The high half has the tag and changes with every transfer, never back to what
+        // it was; without one only the low half changes. So a low half that was read
+        // while the high one stayed belongs to it.
+        let mut high = self.high.load(Ordering::Acquire);
+        loop {
+            let low = self.low.load(Ordering::Acquire);
+            let again = self.high.load(Ordering::Acquire);
+            if again == high {
+                return u128::from(low) | u128::from(high) << 64;
+            }
+            high = again;
+        }
+    }
+
+    fn compare_exchange(&self, current: u128, new: u128) -> Result<(), u128> {
+        let (at, low, high) = (std::ptr::from_ref(self), current as u64, (current >> 64) as u64);
+        exchange(at, (low, high), (new as u64, (new >> 64) as u64))
+            .map_err(|(low, high)| u128::from(low) | u128::from(high) << 64)
+    }
+
+    fn compare_exchange_low(&self, current: u64, new: u64) -> Result<(), u64> {
+        self.low.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
+    }
+}
+
+/// Compares and exchanges 128 bits as one, sequentially consistent.
+#[cfg(target_arch = "x86_64")]
+fn exchange(at: *const Shared, current: (u64, u64), new: (u64, u64)) -> Result<(), (u64, u64)> {
+    let (mut low, mut high) = current;
+    let done: u8;
+    // SAFETY: `at` is a cell that may be written, 16 bytes at a multiple of 16, and both
+    // halves are atomics. The instruction reads and writes those bytes and the flags
+    // alone; rbx, which the compiler keeps for itself, is put back. Every x86-64 but the
+    // first of 2003 has it, and no such one runs a kernel with pidfds.
+    unsafe {
+        std::arch::asm!(
+            "xchg {new_low}, rbx",
+            "lock cmpxchg16b [rdi]",
+            "sete r8b",
+            "mov rbx, {new_low}",
+            new_low = inout(reg) new.0 => _,
+            in("rdi") at,
+            lateout("r8b") done,
+            inout("rax") low,
+            inout("rdx") high,
+            in("rcx") new.1,
+            options(nostack),
+        );
+    }
+    if done != 0 { Ok(()) } else { Err((low, high)) }
+}
+
+/// Compares and exchanges 128 bits as one; acquires, and releases what was before.
+#[cfg(target_arch = "aarch64")]
+fn exchange(at: *const Shared, current: (u64, u64), new: (u64, u64)) -> Result<(), (u64, u64)> {
+    loop {
+        let (low, high): (u64, u64);
+        let failed: u32;
+        // SAFETY: `at` is a cell that may be written, 16 bytes at a multiple of 16, and
+        // both halves are atomics. The pair is written back as it was if it is not the
+        // current one: only then is it known that both halves are of one instant.
+        unsafe {
+            std::arch::asm!(
+                "ldaxp {low}, {high}, [{at}]",
+                "cmp {low}, {current_low}",
+                "ccmp {high}, {current_high}, #0, eq",
+                "csel {put_low}, {new_low}, {low}, eq",
+                "csel {put_high}, {new_high}, {high}, eq",
+                "stlxp {failed:w}, {put_low}, {put_high}, [{at}]",
+                at = in(reg) at,
+                low = out(reg) low,
+                high = out(reg) high,
+                current_low = in(reg) current.0,
+                current_high = in(reg) current.1,
+                new_low = in(reg) new.0,
+                new_high = in(reg) new.1,
+                put_low = out(reg) _,
+                put_high = out(reg) _,
+                failed = out(reg) failed,
+                options(nostack),
+            );
+        }
+        if failed == 0 {
+            return if (low, high) == current { Ok(()) } else { Err((low, high)) };
+        }
+    }
+}
+
+/// There are no counters elsewhere ([`Mapping::open`] says so).
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn exchange(_: *const Shared, current: (u64, u64), _: (u64, u64)) -> Result<(), (u64, u64)> {
+    Err(current)
+}
+
+/// Whether 128 bits can be exchanged as one here.
+const IS_SUPPORTED: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));

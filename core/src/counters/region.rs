@@ -1,0 +1,264 @@
+//! The counters of one hierarchy, as everybody else sees them.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
+
+use super::holder::{Image, Process};
+use super::mapping::Mapping;
+use super::names::STANDARD;
+use super::{Account, Bound, Counted, Counters, Crossed, Figures, MOST, Owner, Refused, quick};
+use crate::error::{Error, Result};
+use crate::process::{self, Stat};
+
+/// The counters of one hierarchy.
+#[derive(Debug)]
+pub(crate) struct Region {
+    counters: Arc<Counters<Mapping>>,
+}
+
+/// Those that this process has open: the same file is mapped once.
+static OPEN: Mutex<Vec<Weak<Region>>> = Mutex::new(Vec::new());
+
+impl Region {
+    /// Maps the file, and makes it (0600, whole or not at all) if there is none.
+    ///
+    /// EUCLEAN: it is no such file, of another version, damaged or cut short. EPERM:
+    /// another user's, or others may use it. ELOOP: a symbolic link. EXDEV: processes of
+    /// another pid or time namespace use it. EOPNOTSUPP: no such machine. ENOSPC, EROFS,
+    /// EACCES: as the file system has it.
+    pub(crate) fn open(file: &Path) -> Result<Arc<Region>> {
+        let mapping = Mapping::open(file)?;
+        // Held for a few instructions; whoever is stopped within them, or was forked
+        // meanwhile, makes us map the file twice, which only costs memory.
+        let mut open = match OPEN.try_lock() {
+            Ok(open) => open,
+            Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
+            Err(TryLockError::WouldBlock) => return Ok(Arc::new(Region::of(mapping))),
+        };
+        open.retain(|region| region.strong_count() > 0);
+        let same = open.iter().filter_map(Weak::upgrade).find(|region| region.is(&mapping));
+        Ok(same.unwrap_or_else(|| {
+            let region = Arc::new(Region::of(mapping));
+            open.push(Arc::downgrade(&region));
+            region
+        }))
+    }
+
+    fn of(mapping: Mapping) -> Region {
+        Region { counters: Arc::new(Counters::new(mapping)) }
+    }
+
+    /// Of the same process only: one that was forked has not got the mapping.
+    fn is(&self, mapping: &Mapping) -> bool {
+        self.number() == mapping.number() && self.counters.memory.is_ours()
+    }
+
+    /// A number that no other region has.
+    pub(crate) fn number(&self) -> u64 {
+        self.counters.memory.number()
+    }
+
+    /// A number for a group, which was never given before; from 1.
+    pub(crate) fn new_group(self: &Arc<Region>) -> Result<u64> {
+        self.whole()?;
+        Ok(self.counters.new_group())
+    }
+
+    /// The account of a resource in the first of these groups; the others are those
+    /// above it, up to the root (none, if charges count in their own group alone). Made
+    /// if there is none.
+    ///
+    /// ENOSPC: the region is full. ENODEV: a group was removed meanwhile.
+    pub(crate) fn account(self: &Arc<Region>, path: &[u64], resource: u32) -> Result<Account> {
+        if let Some(&group) = path.first()
+            && let Some(found) = self.find(group, resource)?
+        {
+            return Ok(found);
+        }
+        let batch = self.batch(resource)?;
+        self.with_descriptor(|counters, mine| counters.account(mine, path, resource, batch))
+    }
+
+    /// The account, if there is one.
+    pub(crate) fn find(self: &Arc<Region>, group: u64, resource: u32) -> Result<Option<Account>> {
+        self.whole()?;
+        self.counters.find(group, resource)
+    }
+
+    /// Charges several accounts, all or none, each with all above it. Never waits. No account
+    /// may be there twice. The quick way is gone next time for the account of which `key`
+    /// is the process's name, if it is the only one.
+    pub(crate) fn charge(
+        self: &Arc<Region>,
+        key: u64,
+        charges: &[(Account, u64)],
+        bound: Bound,
+        owner: Owner,
+    ) -> std::result::Result<Crossed, Refused> {
+        check(charges.iter().map(|(_, amount)| *amount))?;
+        let charged = self.with_descriptor(|counters, mine| {
+            let charged = counters.charge(mine, charges, bound, owner);
+            if let [(account, _)] = charges
+                && owner == Owner::Process
+            {
+                quick::remember(counters, key, mine, account.index)?;
+            }
+            Ok(charged)
+        });
+        charged.map_err(Refused::Failed)?
+    }
+
+    /// As much as fits, up to the amount; 0 as well. The group that has no more, if it
+    /// is less.
+    pub(crate) fn charge_up_to(
+        self: &Arc<Region>,
+        account: Account,
+        amount: u64,
+        bound: Bound,
+    ) -> std::result::Result<(u64, Crossed), Refused> {
+        check([amount].into_iter())?;
+        let charged = self.with_descriptor(|counters, mine| Ok(counters.charge_up_to(mine, account, amount, bound)));
+        charged.map_err(Refused::Failed)?
+    }
+
+    /// Takes back, all in one step: first what this process holds, then what the group
+    /// keeps. What was more than that is not taken and counts in `underflow`.
+    pub(crate) fn uncharge(self: &Arc<Region>, key: u64, charges: &[(Account, u64)]) -> Result<()> {
+        check(charges.iter().map(|(_, amount)| *amount))?;
+        self.with_descriptor(|counters, mine| {
+            let under = counters.uncharge(mine, charges)?;
+            for (account, _) in under.iter().filter_map(|which| charges.get(*which)) {
+                counters.count(*account, Counted::Underflow)?;
+            }
+            if let [(account, _)] = charges {
+                quick::remember(counters, key, mine, account.index)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Counts a refusal.
+    pub(crate) fn count_failure(self: &Arc<Region>, account: Account) -> Result<()> {
+        self.whole()?;
+        self.counters.count(account, Counted::Failure)
+    }
+
+    /// The figures of all of these at one instant, at which no dead process holds any.
+    pub(crate) fn read(self: &Arc<Region>, accounts: &[Account]) -> Result<Vec<Figures>> {
+        self.with_descriptor(|counters, mine| counters.read(mine, accounts))
+    }
+
+    /// Barrier and limit in one step; `None` is none.
+    ///
+    /// EINVAL: the barrier above the limit, or above [`MOST`].
+    pub(crate) fn set_bounds(
+        self: &Arc<Region>,
+        account: Account,
+        barrier: Option<u64>,
+        limit: Option<u64>,
+    ) -> Result<()> {
+        self.with_descriptor(|counters, mine| counters.set_bounds(mine, account, barrier, limit))
+    }
+
+    /// Makes maxheld and minheld what is held.
+    pub(crate) fn reset_marks(self: &Arc<Region>, account: Account) -> Result<()> {
+        self.with_descriptor(|counters, mine| counters.reset_marks(mine, account))
+    }
+
+    /// Makes failcnt 0.
+    pub(crate) fn reset_failures(self: &Arc<Region>, account: Account) -> Result<()> {
+        self.with_descriptor(|counters, mine| counters.reset_failures(mine, account))
+    }
+
+    /// Forgets a group, and gives the room of its accounts back.
+    ///
+    /// EBUSY: something is held there, or it has accounts below it.
+    pub(crate) fn remove_group(self: &Arc<Region>, group: u64) -> Result<()> {
+        self.with_descriptor(|counters, mine| {
+            let count = (STANDARD.len() + counters.named()) as u32;
+            let mut accounts = Vec::new();
+            for resource in 0..count {
+                accounts.extend(counters.find(group, resource)?);
+            }
+            // All of them first: a group that stays keeps what it has.
+            for account in &accounts {
+                let held = counters.read(mine, &[*account])?.first().map_or(0, |figures| figures.held);
+                if held > 0 {
+                    return Err(Error::new(libc::EBUSY, "it holds something"));
+                }
+            }
+            for account in accounts {
+                match counters.remove(mine, account) {
+                    // Somebody else removes it, too.
+                    Err(error) if error.is(libc::ENODEV) => {}
+                    other => other?,
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The numbers of the groups that have accounts.
+    pub(crate) fn groups(self: &Arc<Region>) -> Result<Vec<u64>> {
+        self.whole()?;
+        self.counters.groups()
+    }
+
+    /// The number of a resource by name; it gets one if it has none.
+    ///
+    /// EEXIST: it is counted in another unit. EINVAL: no name, or no unit. ENOSPC: no more
+    /// can be known.
+    pub(crate) fn register(self: &Arc<Region>, name: &str, unit: &str) -> Result<u32> {
+        let is_word = |word: &str, most: usize| {
+            let fits = (1..=most).contains(&word.len());
+            fits && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+        };
+        if !is_word(name, 40) || !is_word(unit, 16) {
+            let why = "a resource has a name of at most 40 letters, digits, _ and -, and a unit of at most 16";
+            return Err(Error::new(libc::EINVAL, format!("{name:?}, {unit:?}: {why}")));
+        }
+        self.with_descriptor(|counters, mine| counters.register(mine, name, unit))
+    }
+
+    /// Name and unit of all, by number.
+    pub(crate) fn resources(self: &Arc<Region>) -> Result<Vec<(String, String)>> {
+        self.whole()?;
+        self.counters.resources()
+    }
+
+    pub(super) fn counters(&self) -> &Arc<Counters<Mapping>> {
+        &self.counters
+    }
+
+    /// The program that runs in this process.
+    pub(super) fn image(&self) -> Result<Image> {
+        self.whole()?;
+        let pid = process::this_process();
+        let stat = Stat::of(pid).map_err(|errno| Error::os(errno, "looking at our own process"))?;
+        Ok(Image { process: Process::new(pid, stat.start_time), program: super::mapping::this_program() })
+    }
+
+    /// ECHILD: in a forked child, which has not got the mapping.
+    fn whole(&self) -> Result<()> {
+        if self.counters.memory.is_ours() {
+            return Ok(());
+        }
+        Err(Error::new(libc::ECHILD, "the counters were opened before a fork; a child opens its own"))
+    }
+
+    /// The logarithm of how much stock is given at once: bytes come in larger numbers.
+    fn batch(self: &Arc<Region>, resource: u32) -> Result<u8> {
+        let known = self.resources()?;
+        let Some((_, unit)) = known.get(resource as usize) else {
+            return Err(Error::new(libc::ENOENT, format!("no resource has the number {resource}")));
+        };
+        Ok(if unit == "bytes" { 16 } else { 6 })
+    }
+}
+
+fn check(mut amounts: impl Iterator<Item = u64>) -> Result<()> {
+    if amounts.any(|amount| amount > MOST) {
+        return Err(Error::new(libc::EINVAL, format!("a charge is at most {MOST}")));
+    }
+    Ok(())
+}
