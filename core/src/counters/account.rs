@@ -340,13 +340,9 @@ impl<M: Memory> Counters<M> {
         }
     }
 
-    /// How many times each was counted.
-    pub(super) fn counted(&self, level: Level) -> (i64, i64) {
-        (self.number(level, account::FAILURES), self.number(level, account::UNDERFLOWS))
-    }
-
-    pub(super) fn descriptors_now(&self) -> u32 {
-        let known = self.memory.word(layout::DESCRIPTORS).load(Ordering::Relaxed);
+    /// One more than the last descriptor that was ever used.
+    pub(super) fn descriptors(&self) -> u32 {
+        let known = self.memory.word(layout::DESCRIPTORS).load(Ordering::Acquire);
         known.min(u64::from(self.layout.descriptors)) as u32
     }
 }

@@ -59,8 +59,8 @@ pub(crate) trait Cell {
     fn load(&self) -> u128;
     /// Changes it if it is `current`; else says what it is. Acquires and releases.
     fn compare_exchange(&self, current: u128, new: u128) -> std::result::Result<(), u128>;
-    /// Changes the low half if that is `current`. Acquires and releases.
-    fn compare_exchange_low(&self, current: u64, new: u64) -> std::result::Result<(), u64>;
+    /// Sets bits of the low half.
+    fn set_low(&self, bits: u64);
 }
 
 /// Bits of a cell's value.

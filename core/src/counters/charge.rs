@@ -212,13 +212,13 @@ impl<M: Memory> Counters<M> {
     /// there is plenty left of it, or none.
     fn stock_for(&self, level: Level, levels: &Levels, need: i64, was_fast: bool) -> i64 {
         let batch = 1 << self.link(level).batch.min(STOCK_BITS as u8 - 2);
-        let plenty = 2 * batch * i64::from(self.descriptors_now());
+        let plenty = 2 * batch * i64::from(self.descriptors());
         let has_plenty = |level: &Level| {
             let pool = self.pool(*level);
             let left = pool.free.wrapping_sub(need).wrapping_sub(batch);
             pool.quiet == 0 && (was_fast || pool.fast < MOST_FAST) && left >= self.floor(*level).saturating_add(plenty)
         };
-        if !levels.iter().all(has_plenty) || mutated(9) { 0 } else { batch }
+        if levels.iter().all(has_plenty) { batch } else { 0 }
     }
 
     /// Adds to the transfer what a holder's part becomes, and what that is to the levels.
@@ -310,7 +310,7 @@ impl<M: Memory> Counters<M> {
         for_level: Option<Level>,
     ) -> Result<bool> {
         let levels = self.levels(found.account)?;
-        let quiet = (4 * self.descriptors_now()).min(255) as u8;
+        let quiet = (4 * self.descriptors()).min(255) as u8;
         let transfer = &mut mine.transfer;
         transfer.clear();
         transfer.drain(found.at + slot::VALUE, found.version)?;

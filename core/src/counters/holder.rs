@@ -177,20 +177,15 @@ impl<M: Memory> Counters<M> {
         for slot in self.slots_of(index, |_| true)? {
             claimed.slots.insert(slot.account, slot.slot);
         }
-        claimed.fast = self.fast_places(index)?;
+        claimed.fast = self.fast_places(index)?.collect();
         Ok(Some(claimed))
     }
 
-    fn fast_places(&self, index: u32) -> Result<Vec<Option<u32>>> {
+    /// The slots that a descriptor may have stock in.
+    fn fast_places(&self, index: u32) -> Result<impl Iterator<Item = Option<u32>>> {
         let at = self.layout.descriptor(index)? + descriptor::FAST;
-        let place = |place: usize| self.memory.word(at + place * 8).load(Ordering::Acquire) as u32;
-        Ok((0..FAST_PLACES).map(|number| place(number).checked_sub(1)).collect())
-    }
-
-    /// One more than the last descriptor that was ever used.
-    fn descriptors(&self) -> u32 {
-        let known = self.memory.word(layout::DESCRIPTORS).load(Ordering::Acquire);
-        known.min(u64::from(self.layout.descriptors)) as u32
+        let place = move |place: usize| self.memory.word(at + place * 8).load(Ordering::Acquire) as u32;
+        Ok((0..FAST_PLACES).map(move |number| place(number).checked_sub(1)))
     }
 
     fn holder(&self, index: u32) -> Result<Option<Holder>> {
@@ -400,7 +395,7 @@ impl<M: Memory> Counters<M> {
     /// A slot with stock of an account, or of one below it, other than the one given.
     pub(super) fn somebody_fast(&self, account: u32, but: Option<u32>) -> Result<Option<Found>> {
         for index in 0..self.descriptors() {
-            for slot in self.fast_places(index)?.into_iter().flatten().filter(|slot| Some(*slot) != but) {
+            for slot in self.fast_places(index)?.flatten().filter(|slot| Some(*slot) != but) {
                 let slot = self.slot(slot)?;
                 if slot.value.fast && self.is_under(slot.account, account)? {
                     return Ok(Some(slot));

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::ptr::NonNull;
@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 
 use super::cell::{Cell, Memory, Offset, Word};
 use super::holder::Process;
-use super::layout::{Layout, STANDARD, damaged};
+use super::layout::{STANDARD, damaged};
 use super::liveness::Liveness;
 use crate::error::{Error, Result};
 use crate::sys::Errno;
@@ -347,8 +347,8 @@ impl Cell for Shared {
             .map_err(|(low, high)| u128::from(low) | u128::from(high) << 64)
     }
 
-    fn compare_exchange_low(&self, current: u64, new: u64) -> Result<(), u64> {
-        self.low.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
+    fn set_low(&self, bits: u64) {
+        self.low.fetch_or(bits, Ordering::AcqRel);
     }
 }
 

@@ -17,7 +17,7 @@ use super::layout::slot;
 use super::mapping::Mapping;
 use super::region::Region;
 use super::transfer::MARK_VERSION;
-use super::value::{STOCK, STOCK_BITS};
+use super::value::{ASKED, FAST, STOCK, STOCK_BITS};
 use crate::error::{Error, Result};
 use crate::sys::fork::Origin;
 
@@ -25,14 +25,19 @@ use crate::sys::fork::Origin;
 /// 0 is none. `false`: go the long way.
 #[inline]
 pub(crate) fn charge_quickly(key: u64, amount: u64) -> bool {
-    QUICK.try_with(|quick| quick.change(key, |low, _| (low & STOCK >= amount).then(|| low - amount))).unwrap_or(false)
+    QUICK.try_with(|quick| quick.change(key, Way::Charge, amount)).unwrap_or(false)
 }
 
 /// Takes back, if that only fills the thread's stock, and not too much.
 #[inline]
 pub(crate) fn uncharge_quickly(key: u64, amount: u64) -> bool {
-    let fits = |low: u64, most: u64| amount <= most && low & STOCK <= most - amount;
-    QUICK.try_with(|quick| quick.change(key, |low, most| fits(low, most).then(|| low + amount))).unwrap_or(false)
+    QUICK.try_with(|quick| quick.change(key, Way::Uncharge, amount)).unwrap_or(false)
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    Charge,
+    Uncharge,
 }
 
 /// What a thread remembers, for its own eyes.
@@ -49,7 +54,10 @@ struct Place {
     key: Cell<u64>,
     /// The low half of the slot.
     word: Cell<*const AtomicU64>,
-    low: Cell<u64>,
+    /// What it is, as the last charge and the last uncharge left it for the other. Two, so
+    /// that nothing need be stored when they take turns: a locked operation waits for
+    /// the stores before it, which costs as much as the operation.
+    low: [Cell<u64>; 2],
     /// As much stock as it may have: no more than is held, and not too much.
     most: Cell<u64>,
     /// The marks of stock in the region, and the version that goes with them.
@@ -57,12 +65,7 @@ struct Place {
     version: Cell<u64>,
     least_seen: Cell<u64>,
     most_seen: Cell<u64>,
-    /// How often the quick way is gone before a long one: who is drained meanwhile by
-    /// somebody whom it always forestalls helps then.
-    turns: Cell<u32>,
 }
-
-const TURNS: u32 = 256;
 
 thread_local! {
     static QUICK: Quick = const {
@@ -72,13 +75,12 @@ thread_local! {
                 Place {
                     key: Cell::new(0),
                     word: Cell::new(ptr::null()),
-                    low: Cell::new(0),
+                    low: [const { Cell::new(0) }; 2],
                     most: Cell::new(0),
                     marks: Cell::new([ptr::null(); 2]),
                     version: Cell::new(0),
                     least_seen: Cell::new(0),
                     most_seen: Cell::new(0),
-                    turns: Cell::new(0),
                 }
             }; PLACES],
         }
@@ -90,34 +92,43 @@ thread_local! {
 
 impl Quick {
     #[inline]
-    fn change(&self, key: u64, change: impl FnOnce(u64, u64) -> Option<u64>) -> bool {
+    fn change(&self, key: u64, way: Way, amount: u64) -> bool {
         let place = self.place(key);
         if place.key.get() != key || self.origin.get() != Some(Origin::here()) {
             return false;
         }
-        let low = place.low.get();
-        let Some(new) = change(low, place.most.get()) else { return false };
-        let turns = place.turns.get();
-        if turns == 0 {
-            return false;
+        let (expected, others) = match way {
+            Way::Charge => (&place.low[0], &place.low[1]),
+            Way::Uncharge => (&place.low[1], &place.low[0]),
+        };
+        let mut low = expected.get();
+        // The second time with what was found the first time.
+        for _ in 0..2 {
+            let Some(new) = place.after(way, low, amount) else { return false };
+            // SAFETY: the word is within a mapping that one of this thread's seats keeps;
+            // a seat's places are forgotten before it goes.
+            let word = unsafe { &*place.word.get() };
+            match word.compare_exchange(low, new, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => {
+                    if others.get() != new {
+                        others.set(new);
+                    }
+                    place.see(new & STOCK);
+                    return true;
+                }
+                // Drained, or somebody tries to.
+                Err(found) if found & FAST == 0 || found & ASKED != 0 => {
+                    place.key.set(0);
+                    return false;
+                }
+                Err(found) => low = found,
+            }
+            expected.set(low);
         }
-        place.turns.set(turns - 1);
-        // SAFETY: the word is within a mapping that one of this thread's seats keeps; a
-        // seat's places are forgotten before it goes.
-        let word = unsafe { &*place.word.get() };
-        if word.compare_exchange(low, new, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            // It was drained.
-            place.key.set(0);
-            return false;
-        }
-        place.low.set(new);
-        let stock = new & STOCK;
-        if stock < place.least_seen.get() || stock > place.most_seen.get() {
-            place.mark(stock);
-        }
-        true
+        false
     }
 
+    #[inline]
     fn place(&self, key: u64) -> &Place {
         // Handles are numbered from 1 on above 16 bits, resources below.
         &self.places[(key >> 16 ^ key.wrapping_mul(5)) as usize % PLACES]
@@ -129,14 +140,30 @@ impl Quick {
 }
 
 impl Place {
-    /// Tells whoever drains the slot how much of its stock was used at most. After the
-    /// charge: a thread that was killed in between has the last one in the slot itself.
+    #[inline]
+    fn after(&self, way: Way, low: u64, amount: u64) -> Option<u64> {
+        let stock = low & STOCK;
+        match way {
+            Way::Charge => (amount <= stock).then(|| low - amount),
+            Way::Uncharge => (amount <= self.most.get() && stock <= self.most.get() - amount).then(|| low + amount),
+        }
+    }
+
+    #[inline]
+    fn see(&self, stock: u64) {
+        if stock < self.least_seen.get() {
+            self.mark(0, &self.least_seen, stock);
+        } else if stock > self.most_seen.get() {
+            self.mark(1, &self.most_seen, stock);
+        }
+    }
+
+    /// Tells whoever drains the slot how much of its stock was used at most, or how
+    /// little. After the charge: if the thread is killed in between, the slot itself says it.
     #[cold]
-    fn mark(&self, stock: u64) {
-        let [least, most] = self.marks.get();
-        let (mark, seen) =
-            if stock < self.least_seen.get() { (least, &self.least_seen) } else { (most, &self.most_seen) };
+    fn mark(&self, which: usize, seen: &Cell<u64>, stock: u64) {
         seen.set(stock);
+        let mark = self.marks.get()[which];
         // SAFETY: as the word.
         unsafe { &*mark }.store((self.version.get() & MARK_VERSION) << STOCK_BITS | stock, Ordering::Relaxed);
     }
@@ -251,13 +278,12 @@ pub(super) fn remember(counters: &Counters<Mapping>, key: u64, descriptor: &Desc
         let place = quick.place(key);
         let stock = u64::from(found.value.stock);
         place.word.set(word);
-        place.low.set(found.value.low());
+        place.low.iter().for_each(|low| low.set(found.value.low()));
         place.most.set(most_stock);
         place.marks.set([least, most]);
         place.version.set(found.version);
         place.least_seen.set(stock);
         place.most_seen.set(stock);
-        place.turns.set(TURNS);
         place.key.set(key);
     });
     Ok(())

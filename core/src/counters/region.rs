@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 
-use super::holder::{Image, Process};
+use super::holder::{Descriptor, Image, Process};
 use super::mapping::Mapping;
 use super::names::STANDARD;
 use super::{Account, Bound, Counted, Counters, Crossed, Figures, MOST, Owner, Refused, quick};
@@ -98,11 +98,7 @@ impl Region {
         check(charges.iter().map(|(_, amount)| *amount))?;
         let charged = self.with_descriptor(|counters, mine| {
             let charged = counters.charge(mine, charges, bound, owner);
-            if let [(account, _)] = charges
-                && owner == Owner::Process
-            {
-                quick::remember(counters, key, mine, account.index)?;
-            }
+            remember(counters, key, mine, charges)?;
             Ok(charged)
         });
         charged.map_err(Refused::Failed)?
@@ -117,7 +113,11 @@ impl Region {
         bound: Bound,
     ) -> std::result::Result<(u64, Crossed), Refused> {
         check([amount].into_iter())?;
-        let charged = self.with_descriptor(|counters, mine| Ok(counters.charge_up_to(mine, account, amount, bound)));
+        let charged = self.with_descriptor(|counters, mine| {
+            let charged = counters.charge_up_to(mine, account, amount, bound);
+            remember(counters, 0, mine, &[(account, amount)])?;
+            Ok(charged)
+        });
         charged.map_err(Refused::Failed)?
     }
 
@@ -130,10 +130,7 @@ impl Region {
             for (account, _) in under.iter().filter_map(|which| charges.get(*which)) {
                 counters.count(*account, Counted::Underflow)?;
             }
-            if let [(account, _)] = charges {
-                quick::remember(counters, key, mine, account.index)?;
-            }
-            Ok(())
+            remember(counters, key, mine, charges)
         })
     }
 
@@ -254,6 +251,13 @@ impl Region {
         };
         Ok(if unit == "bytes" { 16 } else { 6 })
     }
+}
+
+/// What the thread remembers of these slots is true no more: one is remembered under
+/// its key, several under none.
+fn remember(counters: &Counters<Mapping>, key: u64, mine: &Descriptor, charges: &[(Account, u64)]) -> Result<()> {
+    let key = if charges.len() == 1 { key } else { 0 };
+    charges.iter().try_for_each(|(account, _)| quick::remember(counters, key, mine, account.index))
 }
 
 fn check(mut amounts: impl Iterator<Item = u64>) -> Result<()> {

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use super::Counters;
 use super::cell::{Cell, Memory, Offset, VALUE, Word, tag, tagged};
 use super::layout::{self, ENTRIES, damaged, descriptor, slot};
-use super::value::{Number, Pool, STOCK, STOCK_BITS, Slot, Value};
+use super::value::{ASKED, Number, Pool, STOCK, STOCK_BITS, Slot, Value};
 use super::{Attempts, mutated};
 use crate::error::{Error, Result};
 
@@ -64,10 +64,6 @@ impl Transfer {
 
     pub(super) fn clear(&mut self) {
         self.count = 0;
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
     }
 
     pub(super) fn set(&mut self, at: Offset, value: impl Value) -> Result<()> {
@@ -249,6 +245,11 @@ impl<M: Memory> Counters<M> {
             match cell.compare_exchange(now, tagged(value, version)) {
                 Ok(()) => return Ok(true),
                 Err(other) => now = other,
+            }
+            // The slot's owner may always be quicker: not when it is asked to help, too.
+            if entry.kind == Kind::Drain && tag(now) < version {
+                cell.set_low(ASKED);
+                now = cell.load();
             }
             attempts.next()?;
         }

@@ -43,8 +43,10 @@ pub(super) const STOCK_BITS: u32 = 25;
 pub(super) const STOCK: u64 = (1 << STOCK_BITS) - 1;
 /// The bit that lets the owner charge alone.
 pub(super) const FAST: u64 = 1 << STOCK_BITS;
+/// The bit by which somebody who tries to drain the slot asks its owner to help.
+pub(super) const ASKED: u64 = 1 << (STOCK_BITS + 1);
 /// The most that a slot can hold.
-pub(super) const MOST_RESERVE: u64 = (1 << 50) - 1;
+pub(super) const MOST_RESERVE: u64 = (1 << 49) - 1;
 
 impl Slot {
     pub(super) const EMPTY: Slot = Slot { stock: 0, fast: false, reserve: 0 };
@@ -69,14 +71,14 @@ impl Value for Slot {
     fn pack(self) -> u128 {
         u128::from(self.stock) & mask(STOCK_BITS)
             | u128::from(self.fast) << STOCK_BITS
-            | (u128::from(self.reserve) & mask(50)) << 26
+            | (u128::from(self.reserve) & mask(49)) << 27
     }
 
     fn unpack(bits: u128) -> Slot {
         Slot {
             stock: (bits & mask(STOCK_BITS)) as u32,
             fast: bits >> STOCK_BITS & 1 != 0,
-            reserve: (bits >> 26 & mask(50)) as u64,
+            reserve: (bits >> 27 & mask(49)) as u64,
         }
     }
 }

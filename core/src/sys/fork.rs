@@ -14,17 +14,20 @@ use super::last_errno;
 pub(crate) struct Origin(u64);
 
 impl Origin {
-    /// The process that runs now.
+    /// The process that runs now. Two loads, most of the time: charges ask each time.
+    #[inline]
     pub(crate) fn here() -> Origin {
         let page = page();
         let known = page.load(Ordering::Relaxed);
-        if known != 0 {
-            return Origin(known);
-        }
-        // First use, or first use after a fork. The counter is ordinary memory,
-        // which a child inherits, so its numbers are larger than any its parent
-        // gave before the fork. Two threads may both come here: one wins.
+        if known != 0 { Origin(known) } else { Origin::first(page) }
+    }
+
+    /// First use, or first use after a fork. The counter is ordinary memory, which a
+    /// child inherits, so its numbers are larger than any its parent gave before the fork.
+    #[cold]
+    fn first(page: &AtomicU64) -> Origin {
         let fresh = GENERATION.fetch_add(1, Ordering::Relaxed) + 1;
+        // Two threads may both come here: one wins.
         match page.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => Origin(fresh),
             Err(winner) => Origin(winner),
@@ -42,6 +45,7 @@ static GENERATION: AtomicU64 = AtomicU64::new(0);
 /// The page that forked children see empty. Where the kernel has none to give,
 /// an ordinary word stands in: then forked children are not told apart, which
 /// costs a diagnosis, not correctness.
+#[inline]
 fn page() -> &'static AtomicU64 {
     static PAGE: OnceLock<&'static AtomicU64> = OnceLock::new();
     static STAND_IN: AtomicU64 = AtomicU64::new(0);
