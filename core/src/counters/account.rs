@@ -109,7 +109,6 @@ impl<M: Memory> Counters<M> {
         };
         let at = self.layout.account(index)?;
         let bucket_at = self.layout.bucket(name.group, name.resource);
-        self.memory.allocate(bucket_at, Layout::BUCKET)?;
         let bucket = Bucket::unpack(self.memory.cell(bucket_at).load());
         let transfer = &mut mine.transfer;
         transfer.clear();
@@ -188,8 +187,10 @@ impl<M: Memory> Counters<M> {
 
     /// Who is in a bucket's chain. What was found was there at some instant.
     fn search(&self, group: u64, resource: u32) -> Result<Option<Searched>> {
-        let bucket = self.memory.cell(self.layout.bucket(group, resource)).load();
-        let mut next = Bucket::unpack(bucket).0;
+        let bucket_at = self.layout.bucket(group, resource);
+        // A file with holes in it gets memory when it is read, too.
+        self.memory.allocate(bucket_at, Layout::BUCKET)?;
+        let mut next = Bucket::unpack(self.memory.cell(bucket_at).load()).0;
         let mut before = None;
         for _ in 0..self.layout.accounts {
             let Some(index) = next else { return Ok(None) };

@@ -66,7 +66,7 @@ impl Header {
 }
 
 /// Memory is asked for in pieces of this size.
-const PIECE: usize = 1 << 16;
+const PIECE: usize = 1 << 14;
 
 impl Mapping {
     /// Maps a file, and makes it if there is none. The errors are those of
@@ -193,6 +193,12 @@ fn make(path: &Path) -> Result<()> {
     let shown = path.display();
     let failed = |error: std::io::Error| Error::os(&error, format_args!("making the counters {shown}"));
     let (pids, time) = namespaces()?;
+    let length = (HEADER + STANDARD.length()) as u64;
+    // The kernel would end the process for trying (SIGXFSZ, setrlimit(2)).
+    if rustix::process::getrlimit(rustix::process::Resource::Fsize).current.is_some_and(|most| most < length) {
+        let why = format!("making the counters {shown}: files may not be as long as {length} bytes (RLIMIT_FSIZE)");
+        return Err(Error::new(libc::EFBIG, why));
+    }
     let mut number = [0; 8];
     while u64::from_ne_bytes(number) == 0 {
         rustix::rand::getrandom(&mut number, rustix::rand::GetRandomFlags::empty())
@@ -205,7 +211,7 @@ fn make(path: &Path) -> Result<()> {
     let file =
         std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(draft).map_err(failed)?;
     let made = file
-        .set_len((HEADER + STANDARD.length()) as u64)
+        .set_len(length)
         .and_then(|()| file.write_all_at(&header.to_bytes(), 0))
         .and_then(|()| allocate(&file, 0, HEADER + STANDARD.first()).map_err(Into::into))
         .and_then(|()| {

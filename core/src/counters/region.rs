@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 
 use super::holder::{Descriptor, Image, Process};
+use super::layout::FAST_PLACES;
 use super::mapping::Mapping;
 use super::names::STANDARD;
 use super::{Account, Bound, Counted, Counters, Crossed, Figures, MOST, Owner, Refused, quick};
@@ -95,7 +96,7 @@ impl Region {
         bound: Bound,
         owner: Owner,
     ) -> std::result::Result<Crossed, Refused> {
-        check(charges.iter().map(|(_, amount)| *amount))?;
+        check(charges)?;
         let charged = self.with_descriptor(|counters, mine| {
             let charged = counters.charge(mine, charges, bound, owner);
             remember(counters, key, mine, charges)?;
@@ -112,7 +113,7 @@ impl Region {
         amount: u64,
         bound: Bound,
     ) -> std::result::Result<(u64, Crossed), Refused> {
-        check([amount].into_iter())?;
+        check(&[(account, amount)])?;
         let charged = self.with_descriptor(|counters, mine| {
             let charged = counters.charge_up_to(mine, account, amount, bound);
             remember(counters, 0, mine, &[(account, amount)])?;
@@ -124,7 +125,7 @@ impl Region {
     /// Takes back, all in one step: first what this process holds, then what the group
     /// keeps. What was more than that is not taken and counts in `underflow`.
     pub(crate) fn uncharge(self: &Arc<Region>, key: u64, charges: &[(Account, u64)]) -> Result<()> {
-        check(charges.iter().map(|(_, amount)| *amount))?;
+        check(charges)?;
         self.with_descriptor(|counters, mine| {
             let under = counters.uncharge(mine, charges)?;
             for (account, _) in under.iter().filter_map(|which| charges.get(*which)) {
@@ -260,9 +261,16 @@ fn remember(counters: &Counters<Mapping>, key: u64, mine: &Descriptor, charges: 
     charges.iter().try_for_each(|(account, _)| quick::remember(counters, key, mine, account.index))
 }
 
-fn check(mut amounts: impl Iterator<Item = u64>) -> Result<()> {
-    if amounts.any(|amount| amount > MOST) {
+/// E2BIG: so many at once that the places for stock would not do. EINVAL: too much.
+fn check(charges: &[(Account, u64)]) -> Result<()> {
+    if charges.len() > MOST_AT_ONCE {
+        return Err(Error::new(libc::E2BIG, format!("at most {MOST_AT_ONCE} resources are charged at once")));
+    }
+    if charges.iter().any(|(_, amount)| *amount > MOST) {
         return Err(Error::new(libc::EINVAL, format!("a charge is at most {MOST}")));
     }
     Ok(())
 }
+
+/// Half of the slots that one thread can have stock in: each of these may be one.
+const MOST_AT_ONCE: usize = FAST_PLACES / 2;
