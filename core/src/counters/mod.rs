@@ -121,7 +121,7 @@ pub(crate) struct Figures {
 struct Attempts(u32);
 
 impl Attempts {
-    const MOST: u32 = 1_000_000;
+    const MOST: u32 = 1 << 22;
 
     fn new() -> Attempts {
         Attempts(0)
