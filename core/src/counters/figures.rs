@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 impl<M: Memory> Counters<M> {
     /// The figures of these accounts at one instant, when no dead process holds any.
     pub(crate) fn read(&self, mine: &mut Descriptor, accounts: &[Account]) -> Result<Vec<Figures>> {
+        // Who dies from now on dies afterwards.
+        while self.retire_the_dead(mine)? {}
         let mut attempts = Attempts::new();
         'again: loop {
             attempts.next()?;
@@ -24,9 +26,6 @@ impl<M: Memory> Counters<M> {
                 if self.is_drained(mine, helped, level)?.is_none() {
                     continue 'again;
                 }
-            }
-            if self.retire_the_dead(mine)? {
-                continue;
             }
             let look = || accounts.iter().map(|account| self.figures(*account)).collect::<Result<Vec<Figures>>>();
             let figures = look()?;
@@ -63,7 +62,8 @@ impl<M: Memory> Counters<M> {
             return Ok(Some(()));
         }
         if let Some(other) = self.somebody_fast(level.index, None)? {
-            self.drain(mine, helped, &other, None)?;
+            // Quiet for a while, or who charges all the time has stock again at once.
+            self.drain(mine, helped, &other, Some(level))?;
         }
         Ok(None)
     }

@@ -50,6 +50,10 @@ impl Liveness {
                 known.remove(process);
             }
         }
+        // Those who left while they lived are asked about no more.
+        if known.len() > 2 * processes.len() + 16 {
+            known.retain(|process, _| processes.contains(process));
+        }
         dead
     }
 }
