@@ -23,7 +23,7 @@ impl<M: Memory> Counters<M> {
             let helped = self.help()?;
             for account in accounts {
                 let level = self.check(*account)?;
-                if self.is_drained(mine, helped, level)?.is_none() {
+                if self.is_drained(mine, helped, level, attempts.are_many())?.is_none() {
                     continue 'again;
                 }
             }
@@ -56,14 +56,14 @@ impl<M: Memory> Counters<M> {
         })
     }
 
-    /// Takes back the stock of one slot of an account or below. `Some`: there is none.
-    fn is_drained(&self, mine: &mut Descriptor, helped: Helped, level: Level) -> Result<Option<()>> {
+    /// Takes back the stock of one slot of an account or below; `quiet`: and gives none for
+    /// a while, or who charges all the time would have it again at once. `Some`: there is none.
+    fn is_drained(&self, mine: &mut Descriptor, helped: Helped, level: Level, quiet: bool) -> Result<Option<()>> {
         if self.pool(level).fast == 0 {
             return Ok(Some(()));
         }
         if let Some(other) = self.somebody_fast(level.index, None)? {
-            // Quiet for a while, or who charges all the time has stock again at once.
-            self.drain(mine, helped, &other, Some(level))?;
+            self.drain(mine, helped, &other, quiet.then_some(level))?;
         }
         Ok(None)
     }
@@ -92,7 +92,7 @@ impl<M: Memory> Counters<M> {
             let pool = self.pool(level);
             let free = pool.free.wrapping_add(new_limit).wrapping_sub(self.limit(level));
             // Nobody has stock beyond the barrier.
-            if free < floor.max(0) && self.is_drained(mine, helped, level)?.is_none() {
+            if free < floor.max(0) && self.is_drained(mine, helped, level, attempts.are_many())?.is_none() {
                 continue;
             }
             let transfer = &mut mine.transfer;
@@ -113,7 +113,7 @@ impl<M: Memory> Counters<M> {
             attempts.next()?;
             let helped = self.help()?;
             let level = self.check(which)?;
-            if self.is_drained(mine, helped, level)?.is_none() {
+            if self.is_drained(mine, helped, level, attempts.are_many())?.is_none() {
                 continue;
             }
             let held = self.limit(level).wrapping_sub(self.pool(level).free);

@@ -127,6 +127,11 @@ impl Attempts {
         Attempts(0)
     }
 
+    /// So many that something should be done about it.
+    fn are_many(&self) -> bool {
+        self.0 > 8
+    }
+
     fn next(&mut self) -> Result<()> {
         self.0 += 1;
         if self.0 > Attempts::MOST { Err(layout::damaged("nothing can be changed")) } else { Ok(()) }
