@@ -10,7 +10,7 @@ use super::cell::{Cell, Memory, Offset, Word};
 use super::holder::Descriptor;
 use super::layout::{self, Layout, account, damaged};
 use super::transfer::{Helped, Transfer};
-use super::value::{Bucket, Link, Name, Number, Pool, Room, Value};
+use super::value::{Bucket, Link, Name, Number, Pool, Room, STOCK_BITS, Value};
 use super::{Account, Attempts, Counters};
 use crate::error::{Error, Result};
 
@@ -24,6 +24,39 @@ pub(super) const NO_BARRIER: i64 = -1;
 pub(super) struct Level {
     pub(super) index: u32,
     pub(super) at: Offset,
+}
+
+/// An account as it was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    pub(super) level: Level,
+    pub(super) pool: Pool,
+    pub(super) limit: i64,
+    /// What must stay free for the barrier's sake.
+    pub(super) floor: i64,
+    /// How much stock is given at once.
+    pub(super) batch: i64,
+}
+
+impl Standing {
+    const NONE: Standing = Standing {
+        level: Level { index: 0, at: 0 },
+        pool: Pool { free: 0, fast: 0, quiet: 0 },
+        limit: 0,
+        floor: 0,
+        batch: 0,
+    };
+
+    /// What is held or in stock.
+    pub(super) fn reserved(&self) -> i64 {
+        self.limit.wrapping_sub(self.pool.free)
+    }
+
+    /// What is held for certain of what is reserved, when so many slots have stock:
+    /// each has twice the batch at most.
+    pub(super) fn surely(&self, reserved: i64, fast: u32) -> i64 {
+        reserved.wrapping_sub(i64::from(fast) * 2 * self.batch).max(0)
+    }
 }
 
 impl<M: Memory> Counters<M> {
@@ -218,6 +251,7 @@ impl<M: Memory> Counters<M> {
     }
 
     /// ENODEV: the account was removed.
+    #[inline]
     pub(super) fn check(&self, which: Account) -> Result<Level> {
         let level = self.level(which.index)?;
         if self.name(level).group != which.group {
@@ -226,18 +260,26 @@ impl<M: Memory> Counters<M> {
         Ok(level)
     }
 
+    #[inline]
     pub(super) fn level(&self, index: u32) -> Result<Level> {
         Ok(Level { index, at: self.layout.account(index)? })
     }
 
     /// An account and all above it.
     pub(super) fn levels(&self, index: u32) -> Result<Levels> {
-        let mut levels = Levels { count: 0, few: [Level { index: 0, at: 0 }; FEW], more: Vec::new() };
+        let mut levels = Levels { count: 0, few: [Standing::NONE; FEW], more: Vec::new() };
         let mut next = Some(index);
         while let Some(index) = next {
             let level = self.level(index)?;
-            levels.push(level)?;
-            next = self.link(level).parent;
+            let link = self.link(level);
+            levels.push(Standing {
+                level,
+                pool: self.pool(level),
+                limit: self.limit(level),
+                floor: self.number(level, account::FLOOR).max(0),
+                batch: 1 << link.batch.min(STOCK_BITS as u8 - 2),
+            })?;
+            next = link.parent;
         }
         Ok(levels)
     }
@@ -270,11 +312,12 @@ impl<M: Memory> Counters<M> {
         if used == 0 {
             return Ok(());
         }
-        for level in self.levels(index)?.iter() {
-            let pool = self.pool(*level);
-            transfer.set(level.at + account::POOL, Pool { free: pool.free.wrapping_add(used), ..pool })?;
-            let held = self.limit(*level).wrapping_sub(pool.free).wrapping_sub(used);
-            self.mark(transfer, *level, Held { most: 0, least: self.surely(*level, held, pool.fast) })?;
+        for standing in self.levels(index)?.iter() {
+            let pool = standing.pool;
+            let at = standing.level.at + account::POOL;
+            transfer.set(at, Pool { free: pool.free.wrapping_add(used), ..pool })?;
+            let least = standing.surely(standing.reserved().wrapping_sub(used), pool.fast);
+            self.mark(transfer, standing.level, Held { most: 0, least })?;
         }
         Ok(())
     }
@@ -292,34 +335,27 @@ impl<M: Memory> Counters<M> {
         Ok(())
     }
 
-    /// What is held for certain of what is reserved, when so many slots have stock:
-    /// each has twice the batch at most.
-    pub(super) fn surely(&self, level: Level, reserved: i64, fast: u32) -> i64 {
-        let stock = i64::from(fast) * (2 << self.link(level).batch.min(23));
-        reserved.wrapping_sub(stock).max(0)
-    }
-
+    #[inline]
     pub(super) fn pool(&self, level: Level) -> Pool {
         Pool::unpack(self.memory.cell(level.at + account::POOL).load())
     }
 
+    #[inline]
     pub(super) fn limit(&self, level: Level) -> i64 {
         self.number(level, account::LIMIT)
     }
 
-    /// What must stay free for the barrier's sake.
-    pub(super) fn floor(&self, level: Level) -> i64 {
-        self.number(level, account::FLOOR).max(0)
-    }
-
+    #[inline]
     pub(super) fn number(&self, level: Level, which: usize) -> i64 {
         Number::unpack(self.memory.cell(level.at + which).load()).0
     }
 
+    #[inline]
     pub(super) fn link(&self, level: Level) -> Link {
         Link::unpack(self.memory.cell(level.at + account::LINK).load())
     }
 
+    #[inline]
     pub(super) fn name(&self, level: Level) -> Name {
         Name::unpack(self.memory.cell(level.at + account::NAME).load())
     }
@@ -376,29 +412,29 @@ const FEW: usize = 8;
 #[derive(Debug)]
 pub(super) struct Levels {
     count: usize,
-    few: [Level; FEW],
-    more: Vec<Level>,
+    few: [Standing; FEW],
+    more: Vec<Standing>,
 }
 
 impl Levels {
-    fn push(&mut self, level: Level) -> Result<()> {
+    fn push(&mut self, standing: Standing) -> Result<()> {
         if self.count >= MOST_LEVELS {
             return Err(damaged("an account is above itself"));
         }
         match self.few.get_mut(self.count) {
-            Some(place) => *place = level,
+            Some(place) => *place = standing,
             None => {
                 if self.more.is_empty() {
                     self.more.extend_from_slice(&self.few);
                 }
-                self.more.push(level);
+                self.more.push(standing);
             }
         }
         self.count += 1;
         Ok(())
     }
 
-    pub(super) fn iter(&self) -> std::slice::Iter<'_, Level> {
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, Standing> {
         if self.more.is_empty() { self.few[..self.count].iter() } else { self.more.iter() }
     }
 }

@@ -69,11 +69,13 @@ pub(super) const VALUE_BITS: u32 = 76;
 pub(super) const VALUE: u128 = (1 << VALUE_BITS) - 1;
 
 /// The version of the transfer that wrote a cell.
+#[inline]
 pub(super) fn tag(cell: u128) -> u64 {
     (cell >> VALUE_BITS) as u64
 }
 
 /// A value, as the transfer of this version writes it.
+#[inline]
 pub(super) fn tagged(value: u128, version: u64) -> u128 {
     value & VALUE | u128::from(version) << VALUE_BITS
 }

@@ -4,7 +4,7 @@
 //! way (`quick.rs`) changes that one slot. Here stock is given, and taken back from others
 //! when somebody's charge needs it: a refusal comes only when nobody has any.
 
-use super::account::{Held, Level, Levels, UNLIMITED};
+use super::account::{Held, Level, Levels, Standing, UNLIMITED};
 use super::cell::{Memory, Word};
 use super::holder::{Descriptor, Found};
 use super::layout::{account, slot};
@@ -49,17 +49,21 @@ impl<M: Memory> Counters<M> {
         let mut attempts = Attempts::new();
         let mut crossed = Crossed::new();
         'again: loop {
-            let slots = self.slots_for(mine, charges, owner)?;
+            if owner == Owner::Process {
+                self.take_slots(mine, charges)?;
+            }
             let helped = self.help()?;
             mine.transfer.clear();
             crossed.clear();
             attempts.next()?;
-            for (which, (&(account, amount), slot)) in charges.iter().zip(&slots).enumerate() {
+            for (which, &(account, amount)) in charges.iter().enumerate() {
                 let level = self.check(account)?;
-                if bound == Bound::Limit {
-                    self.crossings(level, *slot, amount as i64, |group| crossed.push((which, group)))?;
-                }
-                match self.look(mine, helped, level, *slot, amount as i64, bound)? {
+                let slot = match owner {
+                    Owner::Process => Some(self.own_slot(mine, account.index)?),
+                    Owner::Group => None,
+                };
+                let crosses = |group| crossed.push((which, group));
+                match self.look(mine, helped, level, slot, amount as i64, bound, crosses)? {
                     Look::Fits => {}
                     Look::Again => continue 'again,
                     Look::Wants(other, level) => {
@@ -113,14 +117,14 @@ impl<M: Memory> Counters<M> {
     pub(crate) fn uncharge(&self, mine: &mut Descriptor, charges: &[(Account, u64)]) -> Result<Vec<usize>> {
         let mut attempts = Attempts::new();
         'again: loop {
-            let slots = self.slots_for(mine, charges, Owner::Process)?;
+            self.take_slots(mine, charges)?;
             let helped = self.help()?;
             mine.transfer.clear();
             attempts.next()?;
             let mut under = Vec::new();
-            for (which, (&(account, amount), slot)) in charges.iter().zip(slots.iter().flatten()).enumerate() {
+            for (which, &(account, amount)) in charges.iter().enumerate() {
                 let level = self.check(account)?;
-                let found = self.slot(*slot)?;
+                let found = self.slot(self.own_slot(mine, account.index)?)?;
                 let amount = amount as i64;
                 let used = found.value.used().clamp(0, amount);
                 let mut kept = 0;
@@ -144,16 +148,10 @@ impl<M: Memory> Counters<M> {
         }
     }
 
-    /// The caller's slots for these, taken where it has none.
-    fn slots_for(&self, mine: &mut Descriptor, charges: &[(Account, u64)], owner: Owner) -> Result<Vec<Option<u32>>> {
-        let mut slots = Vec::with_capacity(charges.len());
-        for (account, _) in charges {
-            slots.push(match owner {
-                Owner::Process => Some(self.own_slot(mine, account.index)?),
-                Owner::Group => None,
-            });
-        }
-        Ok(slots)
+    /// Takes slots for these where the caller has none: that is a transfer for each, and
+    /// comes before the one that charges.
+    fn take_slots(&self, mine: &mut Descriptor, charges: &[(Account, u64)]) -> Result<()> {
+        charges.iter().try_for_each(|(account, _)| self.own_slot(mine, account.index).map(|_| ()))
     }
 
     /// Adds one charge to the transfer, if it fits everywhere.
@@ -165,6 +163,7 @@ impl<M: Memory> Counters<M> {
         slot: Option<u32>,
         amount: i64,
         bound: Bound,
+        mut crosses: impl FnMut(u64),
     ) -> Result<Look> {
         let found = slot.map(|slot| self.slot(slot)).transpose()?;
         let value = found.map_or(Slot::EMPTY, |found| found.value);
@@ -172,9 +171,7 @@ impl<M: Memory> Counters<M> {
         // What the levels have to give; what the slot has in stock they gave before.
         let need = amount - value.credit();
         if need > 0 {
-            for level in levels.iter() {
-                let pool = self.pool(*level);
-                let floor = self.floor(*level);
+            for &Standing { level, pool, floor, .. } in levels.iter() {
                 let after = pool.free.wrapping_sub(need);
                 let others = i64::from(pool.fast) - i64::from(value.fast);
                 let full = match bound {
@@ -183,13 +180,17 @@ impl<M: Memory> Counters<M> {
                     Bound::Never => false,
                 };
                 if full && (others <= 0 || mutated(2)) {
-                    return Ok(Look::Full(*level));
+                    return Ok(Look::Full(level));
                 }
                 // Whoever has stock may charge it unseen: nobody has any beyond the barrier.
                 if full || after < floor && others > 0 && !mutated(8) {
-                    let other = self.fast_below(*level, slot)?;
+                    let other = self.fast_below(level, slot)?;
                     // None: it lost that meanwhile.
-                    return Ok(other.map_or(Look::Again, |other| Look::Wants(other, *level)));
+                    return Ok(other.map_or(Look::Again, |other| Look::Wants(other, level)));
+                }
+                // Nobody else has stock there now, so what is held is known.
+                if bound == Bound::Limit && after < floor && pool.free.wrapping_add(value.credit()) >= floor {
+                    crosses(self.name(level).group);
                 }
             }
         }
@@ -197,7 +198,7 @@ impl<M: Memory> Counters<M> {
             None => Part { found: None, used: 0, stock: 0, kept: amount },
             Some(_) if need <= 0 => Part { found, used: value.used() + amount, stock: -need, kept: 0 },
             Some(slot) => {
-                let stock = self.stock_for(level, &levels, need, value.fast);
+                let stock = self.stock_for(&levels, need, value.fast);
                 if stock > 0 && !self.may_be_fast(mine, helped, slot)? {
                     return Ok(Look::Again);
                 }
@@ -210,14 +211,15 @@ impl<M: Memory> Counters<M> {
 
     /// How much stock a slot gets when the levels give so much already: a batch, if
     /// there is plenty left of it, or none.
-    fn stock_for(&self, level: Level, levels: &Levels, need: i64, was_fast: bool) -> i64 {
-        let batch = 1 << self.link(level).batch.min(STOCK_BITS as u8 - 2);
-        let plenty = 2 * batch * i64::from(self.descriptors());
-        let has_plenty = |level: &Level| {
-            let pool = self.pool(*level);
+    fn stock_for(&self, levels: &Levels, need: i64, was_fast: bool) -> i64 {
+        let descriptors = i64::from(self.descriptors());
+        let has_plenty = |standing: &Standing| {
+            let Standing { pool, floor, batch, .. } = *standing;
             let left = pool.free.wrapping_sub(need).wrapping_sub(batch);
-            pool.quiet == 0 && (was_fast || pool.fast < MOST_FAST) && left >= self.floor(*level).saturating_add(plenty)
+            let plenty = floor.saturating_add(2 * batch * descriptors);
+            pool.quiet == 0 && (was_fast || pool.fast < MOST_FAST) && left >= plenty
         };
+        let batch = levels.iter().next().map_or(0, |standing| standing.batch);
         if levels.iter().all(has_plenty) { batch } else { 0 }
     }
 
@@ -242,8 +244,8 @@ impl<M: Memory> Counters<M> {
             mine.transfer.set(level.at + account::KEPT, Number(kept))?;
         }
         let more = part.used + part.kept - before.used() + part.stock - before.credit();
-        for level in levels.iter() {
-            let pool = self.pool(*level);
+        for standing in levels.iter() {
+            let Standing { level, pool, .. } = *standing;
             let others = pool.fast.wrapping_sub(u32::from(before.fast));
             let fast = others.wrapping_add(u32::from(part.stock > 0));
             let free = pool.free.wrapping_sub(more);
@@ -252,10 +254,10 @@ impl<M: Memory> Counters<M> {
             }
             mine.transfer.set(level.at + account::POOL, Pool { free, fast, quiet: pool.quiet.saturating_sub(1) })?;
             // Before this and after; what others have in stock they may hold or not.
-            let reserved = self.limit(*level).wrapping_sub(pool.free);
+            let reserved = standing.reserved();
             let after = reserved.wrapping_add(more).wrapping_sub(part.stock);
-            let least = self.surely(*level, (reserved - stock.most).min(after), others);
-            self.mark(&mut mine.transfer, *level, Held { most: (reserved - stock.least).max(after), least })?;
+            let least = standing.surely((reserved - stock.most).min(after), others);
+            self.mark(&mut mine.transfer, level, Held { most: (reserved - stock.least).max(after), least })?;
         }
         Ok(())
     }
@@ -271,7 +273,7 @@ impl<M: Memory> Counters<M> {
     ) -> Result<Look> {
         let levels = self.levels(level.index)?;
         let need = -used - kept - found.value.credit();
-        let stock = self.stock_for(level, &levels, need, found.value.fast);
+        let stock = self.stock_for(&levels, need, found.value.fast);
         if stock > 0 && !self.may_be_fast(mine, helped, found.slot)? {
             return Ok(Look::Again);
         }
@@ -314,20 +316,19 @@ impl<M: Memory> Counters<M> {
         let transfer = &mut mine.transfer;
         transfer.clear();
         transfer.drain(found.at + slot::VALUE, found.version)?;
-        for level in levels.iter() {
-            let pool = self.pool(*level);
+        for standing in levels.iter() {
+            let Standing { level, pool, .. } = *standing;
             let others = pool.fast.wrapping_sub(1);
             let is_wanted = for_level.is_some_and(|wanted| wanted.index == level.index);
             let quiet = if is_wanted { quiet } else { pool.quiet };
             transfer.pool_out(level.at + account::POOL, Pool { free: pool.free, fast: others, quiet })?;
             // Only where the marks may move: how much stock it had is known when it is taken.
-            let reserved = self.limit(*level).wrapping_sub(pool.free);
-            if reserved > self.number(*level, account::MOST) {
+            let reserved = standing.reserved();
+            if reserved > self.number(level, account::MOST) {
                 transfer.most_out(level.at + account::MOST, reserved)?;
             }
-            let least = self.surely(*level, reserved, others);
-            if self.surely(*level, reserved, others.wrapping_add(1)) < self.number(*level, account::LEAST) {
-                transfer.least_out(level.at + account::LEAST, least)?;
+            if standing.surely(reserved, pool.fast) < self.number(level, account::LEAST) {
+                transfer.least_out(level.at + account::LEAST, standing.surely(reserved, others))?;
             }
         }
         self.publish(mine.index, helped, transfer)
@@ -342,32 +343,18 @@ impl<M: Memory> Counters<M> {
             attempts.next()?;
             let credit = self.slot(slot)?.value.credit();
             let mut left = i64::MAX;
-            for level in self.levels(self.check(account)?.index)?.iter() {
-                if let Some(other) = self.fast_below(*level, Some(slot))? {
-                    self.drain(mine, helped, &other, Some(*level))?;
+            for standing in self.levels(self.check(account)?.index)?.iter() {
+                if let Some(other) = self.fast_below(standing.level, Some(slot))? {
+                    self.drain(mine, helped, &other, Some(standing.level))?;
                     continue 'again;
                 }
-                let floor = if bound == Bound::Barrier { self.floor(*level) } else { 0 };
-                left = left.min(self.pool(*level).free.wrapping_sub(floor));
+                let floor = if bound == Bound::Barrier { standing.floor } else { 0 };
+                left = left.min(standing.pool.free.wrapping_sub(floor));
             }
             if self.is_current(helped) {
                 return Ok(left.saturating_add(credit).max(0) as u64);
             }
         }
-    }
-
-    /// Where a charge that fits takes a group over its barrier. Nobody else has stock
-    /// there, so what is held is known.
-    fn crossings(&self, level: Level, slot: Option<u32>, amount: i64, mut crossed: impl FnMut(u64)) -> Result<()> {
-        let credit = slot.map(|slot| self.slot(slot)).transpose()?.map_or(0, |found| found.value.credit());
-        for level in self.levels(level.index)?.iter() {
-            let floor = self.floor(*level);
-            let before = self.pool(*level).free.wrapping_add(credit);
-            if before >= floor && before.wrapping_sub(amount) < floor {
-                crossed(self.name(*level).group);
-            }
-        }
-        Ok(())
     }
 
     /// The stock that a slot of the caller's had since the last transfer.

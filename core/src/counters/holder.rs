@@ -51,6 +51,7 @@ struct Holder {
 }
 
 impl Holder {
+    #[inline]
     fn pack(self) -> u128 {
         u128::from(self.image.process.0)
             | u128::from(self.image.program & 0x7fff_ffff) << 64
@@ -59,6 +60,7 @@ impl Holder {
     }
 
     /// `None`: nobody.
+    #[inline]
     fn unpack(bits: u128) -> Option<Holder> {
         if bits as u64 == 0 {
             return None;
@@ -76,6 +78,8 @@ pub(crate) struct Descriptor {
     holder: Holder,
     /// The slots that it has, by account.
     slots: HashMap<u32, u32>,
+    /// The account that was asked for last, and its slot.
+    last: (u32, u32),
     /// In which slots it may have stock, as the region says too; and which is the next to give way.
     fast: Vec<Option<u32>>,
     next_fast: usize,
@@ -169,6 +173,7 @@ impl<M: Memory> Counters<M> {
             at,
             holder,
             slots: HashMap::new(),
+            last: (u32::MAX, 0),
             fast: Vec::new(),
             next_fast: 0,
             transfer: Transfer::new(),
@@ -292,6 +297,7 @@ impl<M: Memory> Counters<M> {
     }
 
     /// The slot of an index.
+    #[inline]
     pub(super) fn slot(&self, index: u32) -> Result<Found> {
         let at = self.layout.slot(index)?;
         let cell = self.memory.cell(at + slot::VALUE).load();
@@ -320,7 +326,12 @@ impl<M: Memory> Counters<M> {
     ///
     /// ENOSPC: the region is full.
     pub(super) fn own_slot(&self, mine: &mut Descriptor, account: u32) -> Result<u32> {
+        // The same one as last time, most of the time.
+        if mine.last.0 == account {
+            return Ok(mine.last.1);
+        }
         if let Some(&slot) = mine.slots.get(&account) {
+            mine.last = (account, slot);
             return Ok(slot);
         }
         let mut attempts = Attempts::new();
@@ -363,7 +374,8 @@ impl<M: Memory> Counters<M> {
 
     /// The caller's slot for an account, if it has one.
     pub(super) fn slot_of(&self, mine: &Descriptor, account: u32) -> Result<Option<Found>> {
-        mine.slots.get(&account).map(|slot| self.slot(*slot)).transpose()
+        let slot = if mine.last.0 == account { Some(&mine.last.1) } else { mine.slots.get(&account) };
+        slot.map(|slot| self.slot(*slot)).transpose()
     }
 
     /// Sees to it that a slot of the caller's is among those that are looked through

@@ -122,19 +122,23 @@ impl Layout {
         place(self.resources_begin(), index, self.resources, RESOURCE)
     }
 
+    #[inline]
     pub(super) fn descriptor(&self, index: u32) -> Result<Offset> {
         place(self.descriptors_begin(), index, self.descriptors, DESCRIPTOR)
     }
 
+    #[inline]
     pub(super) fn account(&self, index: u32) -> Result<Offset> {
         place(self.accounts_begin(), index, self.accounts, ACCOUNT)
     }
 
+    #[inline]
     pub(super) fn slot(&self, index: u32) -> Result<Offset> {
         place(self.slots_begin(), index, self.slots, SLOT)
     }
 
     /// Whether a cell can be there, as an entry of a transfer says.
+    #[inline]
     pub(super) fn has_cell(&self, at: u64) -> bool {
         at.is_multiple_of(16) && at >= ACCOUNT_ROOM as u64 && at < self.length() as u64
     }
@@ -148,6 +152,7 @@ impl Layout {
 }
 
 /// An index may come from memory that somebody else wrote.
+#[inline]
 fn place(begin: Offset, index: u32, count: u32, size: usize) -> Result<Offset> {
     if index < count { Ok(begin + index as usize * size) } else { Err(damaged("an index is out of range")) }
 }

@@ -166,9 +166,12 @@ impl Mapping {
         (begin..begin + self.length).contains(&(word as usize))
     }
 
+    #[inline]
     fn at(&self, at: Offset, size: usize) -> NonNull<u8> {
         let at = at + HEADER;
-        assert!(at.is_multiple_of(size) && at + size <= self.length, "every offset comes from the layout");
+        // Every offset comes from the layout, all of whose parts are multiples of 16, or was looked at (`has_cell`).
+        debug_assert!(at.is_multiple_of(size));
+        assert!(at <= self.length - size, "every offset is in the layout");
         // SAFETY: within the mapping, as was just looked at.
         unsafe { self.memory.add(at) }
     }
@@ -262,17 +265,20 @@ impl Memory for Mapping {
     type Word = AtomicU64;
     type Cell = Shared;
 
+    #[inline]
     fn word(&self, at: Offset) -> &AtomicU64 {
         // SAFETY: aligned, within the mapping, which stays as long as `self`; every
         // use of these bytes is atomic.
         unsafe { self.at(at, 8).cast().as_ref() }
     }
 
+    #[inline]
     fn cell(&self, at: Offset) -> &Shared {
         // SAFETY: as above.
         unsafe { self.at(at, 16).cast().as_ref() }
     }
 
+    #[inline]
     fn fence(&self, order: Ordering) {
         fence(order);
     }
@@ -302,14 +308,17 @@ impl Memory for Mapping {
 }
 
 impl Word for AtomicU64 {
+    #[inline]
     fn load(&self, order: Ordering) -> u64 {
         AtomicU64::load(self, order)
     }
 
+    #[inline]
     fn store(&self, value: u64, order: Ordering) {
         AtomicU64::store(self, value, order);
     }
 
+    #[inline]
     fn compare_exchange(&self, current: u64, new: u64) -> Result<u64, u64> {
         AtomicU64::compare_exchange(self, current, new, Ordering::SeqCst, Ordering::SeqCst)
     }
@@ -332,6 +341,7 @@ pub(crate) struct Shared {
 }
 
 impl Cell for Shared {
+    #[inline]
     fn load(&self) -> u128 {
         // The high half has the tag and changes with every transfer, never back to what
         // it was; without one only the low half changes. So a low half that was read
@@ -347,6 +357,7 @@ impl Cell for Shared {
         }
     }
 
+    #[inline]
     fn compare_exchange(&self, current: u128, new: u128) -> Result<(), u128> {
         let (at, low, high) = (std::ptr::from_ref(self), current as u64, (current >> 64) as u64);
         exchange(at, (low, high), (new as u64, (new >> 64) as u64))

@@ -135,7 +135,10 @@ impl Quick {
     }
 
     fn forget(&self, which: impl Fn(&Place) -> bool) {
-        self.places.iter().filter(|place| which(place)).for_each(|place| place.key.set(0));
+        for place in self.places.iter().filter(|place| which(place)) {
+            place.key.set(0);
+            place.word.set(ptr::null());
+        }
     }
 }
 
@@ -266,8 +269,13 @@ pub(super) fn remember(counters: &Counters<Mapping>, key: u64, descriptor: &Desc
     let [word, least, most] = counters.quick_words(found.at);
     let most_stock = counters.most_stock(account)?.min(found.value.reserve);
     let _ = QUICK.try_with(|quick| {
+        let place = quick.place(key);
         // One key for a slot: what is remembered of it is remembered once.
-        quick.forget(|place| ptr::eq(place.word.get(), word));
+        if ptr::eq(place.word.get(), word) {
+            place.key.set(0);
+        } else {
+            quick.forget(|place| ptr::eq(place.word.get(), word));
+        }
         if !found.value.fast || key == 0 {
             return;
         }
@@ -275,7 +283,6 @@ pub(super) fn remember(counters: &Counters<Mapping>, key: u64, descriptor: &Desc
         if quick.origin.replace(Some(origin)) != Some(origin) {
             quick.forget(|_| true);
         }
-        let place = quick.place(key);
         let stock = u64::from(found.value.stock);
         place.word.set(word);
         place.low.iter().for_each(|low| low.set(found.value.low()));

@@ -66,6 +66,7 @@ impl Transfer {
         self.count = 0;
     }
 
+    #[inline]
     pub(super) fn set(&mut self, at: Offset, value: impl Value) -> Result<()> {
         self.push(Kind::Set, at, value.pack())
     }
@@ -87,6 +88,7 @@ impl Transfer {
         self.push(Kind::LeastOut, at, Number(reserved).pack())
     }
 
+    #[inline]
     fn push(&mut self, kind: Kind, at: Offset, value: u128) -> Result<()> {
         let Some(entry) = self.entries.get_mut(self.count) else {
             let why = format!("too many levels and resources for one step: {ENTRIES} counters can change at once");
@@ -101,10 +103,12 @@ impl Transfer {
 /// The commit word: version above, descriptor in the low 12 bits.
 const PUBLISHER_BITS: u32 = 12;
 
+#[inline]
 fn version_of(commit: u64) -> u64 {
     commit >> PUBLISHER_BITS
 }
 
+#[inline]
 fn publisher_of(commit: u64) -> u32 {
     (commit & ((1 << PUBLISHER_BITS) - 1)) as u32
 }
@@ -112,6 +116,7 @@ fn publisher_of(commit: u64) -> u32 {
 impl<M: Memory> Counters<M> {
     /// Finishes the transfer that the commit word names. It was finished already, most
     /// of the time.
+    #[inline]
     pub(super) fn help(&self) -> Result<Helped> {
         let commit = self.memory.word(layout::COMMIT).load(Ordering::SeqCst);
         self.finish(commit)?;
@@ -119,6 +124,7 @@ impl<M: Memory> Counters<M> {
     }
 
     /// Whether nothing was changed by a transfer since.
+    #[inline]
     pub(super) fn is_current(&self, helped: Helped) -> bool {
         mutated(6) || self.memory.word(layout::COMMIT).load(Ordering::SeqCst) == helped.commit
     }

@@ -57,23 +57,27 @@ impl Slot {
     }
 
     /// What is held.
+    #[inline]
     pub(super) fn used(self) -> i64 {
         self.reserve as i64 - i64::from(self.stock)
     }
 
     /// What it has in stock for its owner.
+    #[inline]
     pub(super) fn credit(self) -> i64 {
         if self.fast { i64::from(self.stock) } else { 0 }
     }
 }
 
 impl Value for Slot {
+    #[inline]
     fn pack(self) -> u128 {
         u128::from(self.stock) & mask(STOCK_BITS)
             | u128::from(self.fast) << STOCK_BITS
             | (u128::from(self.reserve) & mask(49)) << 27
     }
 
+    #[inline]
     fn unpack(bits: u128) -> Slot {
         Slot {
             stock: (bits & mask(STOCK_BITS)) as u32,
@@ -98,16 +102,19 @@ pub(super) struct Pool {
 pub(super) const MOST_FAST: u32 = (1 << 12) - 1;
 
 impl Value for Pool {
+    #[inline]
     fn pack(self) -> u128 {
         self.free as u128 & mask(56) | u128::from(self.quiet) << 56 | (u128::from(self.fast) & mask(12)) << 64
     }
 
+    #[inline]
     fn unpack(bits: u128) -> Pool {
         Pool { free: signed(bits), fast: (bits >> 64 & mask(12)) as u32, quiet: (bits >> 56 & 0xff) as u8 }
     }
 }
 
 /// 56 bits with a sign.
+#[inline]
 fn signed(bits: u128) -> i64 {
     (bits as i64) << 8 >> 8
 }
@@ -117,10 +124,12 @@ fn signed(bits: u128) -> i64 {
 pub(super) struct Number(pub(super) i64);
 
 impl Value for Number {
+    #[inline]
     fn pack(self) -> u128 {
         self.0 as u128 & mask(56)
     }
 
+    #[inline]
     fn unpack(bits: u128) -> Number {
         Number(signed(bits))
     }
@@ -134,10 +143,12 @@ pub(super) struct Name {
 }
 
 impl Value for Name {
+    #[inline]
     fn pack(self) -> u128 {
         u128::from(self.group) & mask(52) | (u128::from(self.resource) & mask(16)) << 52
     }
 
+    #[inline]
     fn unpack(bits: u128) -> Name {
         Name { group: (bits & mask(52)) as u64, resource: (bits >> 52 & mask(16)) as u32 }
     }
@@ -157,6 +168,7 @@ pub(super) struct Link {
 }
 
 impl Value for Link {
+    #[inline]
     fn pack(self) -> u128 {
         pack_index(self.parent)
             | pack_index(self.next) << 24
@@ -164,6 +176,7 @@ impl Value for Link {
             | (u128::from(self.children) & mask(23)) << 53
     }
 
+    #[inline]
     fn unpack(bits: u128) -> Link {
         Link {
             parent: unpack_index(bits),
@@ -184,10 +197,12 @@ pub(super) struct Owner {
 }
 
 impl Value for Owner {
+    #[inline]
     fn pack(self) -> u128 {
         pack_index(self.descriptor) | (u128::from(self.account) & mask(INDEX_BITS)) << 24 | pack_index(self.next) << 48
     }
 
+    #[inline]
     fn unpack(bits: u128) -> Owner {
         Owner {
             descriptor: unpack_index(bits),
@@ -209,10 +224,12 @@ pub(super) struct List {
 pub(super) const GENERATIONS: u32 = 1 << 24;
 
 impl Value for List {
+    #[inline]
     fn pack(self) -> u128 {
         pack_index(self.head) | (u128::from(self.generation) & mask(24)) << 24
     }
 
+    #[inline]
     fn unpack(bits: u128) -> List {
         List { head: unpack_index(bits), generation: (bits >> 24 & mask(24)) as u32 }
     }
@@ -226,10 +243,12 @@ pub(super) struct Room {
 }
 
 impl Value for Room {
+    #[inline]
     fn pack(self) -> u128 {
         pack_index(self.free) | (u128::from(self.next) & mask(32)) << 24
     }
 
+    #[inline]
     fn unpack(bits: u128) -> Room {
         Room { free: unpack_index(bits), next: (bits >> 24 & mask(32)) as u32 }
     }
@@ -240,10 +259,12 @@ impl Value for Room {
 pub(super) struct Bucket(pub(super) Index);
 
 impl Value for Bucket {
+    #[inline]
     fn pack(self) -> u128 {
         pack_index(self.0)
     }
 
+    #[inline]
     fn unpack(bits: u128) -> Bucket {
         Bucket(unpack_index(bits))
     }
@@ -254,10 +275,12 @@ impl Value for Bucket {
 pub(super) struct Letters(pub(super) [u8; 8]);
 
 impl Value for Letters {
+    #[inline]
     fn pack(self) -> u128 {
         u64::from_le_bytes(self.0).into()
     }
 
+    #[inline]
     fn unpack(bits: u128) -> Letters {
         Letters((bits as u64).to_le_bytes())
     }

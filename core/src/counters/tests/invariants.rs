@@ -52,7 +52,7 @@ impl<M: Memory> Counters<M> {
             if fast != pool.fast {
                 return Ok(Some(format!("I2: account {index}: {fast} slots are fast, not {}", pool.fast)));
             }
-            if fast > 0 && pool.free < self.floor(level) {
+            if fast > 0 && pool.free < self.number(level, account::FLOOR).max(0) {
                 return Ok(Some(format!("I3: account {index}: {fast} fast slots beyond the barrier")));
             }
         }
