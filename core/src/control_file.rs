@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -14,6 +15,8 @@ const LONGEST: usize = 4096;
 
 type Read = Box<dyn Fn(&Group) -> Result<String> + Send + Sync>;
 type Write = Box<dyn Fn(&Group, &str) -> Result<()> + Send + Sync>;
+type Names = fn(&Group) -> Result<Vec<String>>;
+type Pick = fn(&Group, &str) -> Result<Option<ControlFile>>;
 
 /// A control file of a subsystem: what it is called and what it does.
 ///
@@ -30,6 +33,14 @@ pub struct ControlFile {
     read: Option<Read>,
     write: Option<Write>,
     place: Place,
+    family: Option<Family>,
+}
+
+/// Files of which there are as many as their subsystem says when it is asked. They are
+/// called as it says.
+struct Family {
+    names: Names,
+    pick: Pick,
 }
 
 /// Which groups have the file.
@@ -43,7 +54,12 @@ impl ControlFile {
     /// A file called `SUBSYSTEM.name`, which can be neither read nor written
     /// until it is said how.
     pub fn new(name: impl Into<String>) -> ControlFile {
-        ControlFile { name: name.into(), read: None, write: None, place: Place::Everywhere }
+        ControlFile { name: name.into(), read: None, write: None, place: Place::Everywhere, family: None }
+    }
+
+    /// All files whose names begin so, as far as there are any.
+    pub(crate) fn family(prefix: &str, names: Names, pick: Pick) -> ControlFile {
+        ControlFile { family: Some(Family { names, pick }), ..ControlFile::new(prefix) }
     }
 
     /// What a read answers: lines, each with a newline at its end.
@@ -94,7 +110,9 @@ impl ControlFiles {
                     );
                     return Err(Error::new(libc::EINVAL, why));
                 }
-                file.name = format!("{}.{}", subsystem.name(), file.name);
+                if file.family.is_none() {
+                    file.name = format!("{}.{}", subsystem.name(), file.name);
+                }
                 files.push((file, Some(Arc::clone(subsystem))));
             }
         }
@@ -107,11 +125,36 @@ impl ControlFiles {
         self.0.iter().filter(move |(file, _)| is_root || file.place == Place::Everywhere)
     }
 
-    fn find(&self, group: &Group, name: &str) -> Result<(&ControlFile, Option<&dyn Subsystem>)> {
-        self.of_group(group)
-            .find(|(file, _)| file.name == name)
-            .map(|(file, owner)| (file, owner.as_deref()))
-            .ok_or_else(|| Error::new(libc::ENOENT, format!("{group} has no control file {name:?}")))
+    fn find(&self, group: &Group, name: &str) -> Result<(Found<'_>, Option<&dyn Subsystem>)> {
+        for (file, owner) in self.of_group(group) {
+            match &file.family {
+                None if file.name == name => return Ok((Found::Listed(file), owner.as_deref())),
+                Some(family) if name.starts_with(&file.name) => {
+                    if let Some(picked) = (family.pick)(group, name)? {
+                        return Ok((Found::Picked(picked), owner.as_deref()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Err(Error::new(libc::ENOENT, format!("{group} has no control file {name:?}")))
+    }
+}
+
+/// A file that somebody asked for by its name.
+enum Found<'a> {
+    Listed(&'a ControlFile),
+    Picked(ControlFile),
+}
+
+impl Deref for Found<'_> {
+    type Target = ControlFile;
+
+    fn deref(&self) -> &ControlFile {
+        match self {
+            Found::Listed(file) => file,
+            Found::Picked(file) => file,
+        }
     }
 }
 
@@ -120,10 +163,19 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// ECHILD: in a forked child.
+    /// ECHILD: in a forked child. What opening the hierarchy's counters gives, if it has any
+    /// ([`charge`](Group::charge)).
     pub fn control_files(&self) -> Result<Vec<String>> {
         self.backend()?;
-        Ok(self.hierarchy().control_files().of_group(self).map(|(file, _)| file.name.clone()).collect())
+        let mut names = Vec::new();
+        for (file, _) in self.hierarchy().control_files().of_group(self) {
+            match &file.family {
+                None => names.push(file.name.clone()),
+                Some(family) => names.extend((family.names)(self)?),
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// The text of a control file: one consistent answer.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::blocker::Blocker;
+use crate::path::GroupPath;
 
 /// What the library's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -20,6 +21,23 @@ struct Inner {
     errno: i32,
     message: String,
     blockers: Vec<Blocker>,
+    refusal: Option<Refusal>,
+}
+
+/// Why a charge was refused (R6.3): [`Error::refusal`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The group that had no room: the one that was charged, or one above.
+    pub level: GroupPath,
+    /// What the resource is called.
+    pub resource: String,
+    /// How much was to be charged.
+    pub amount: u64,
+    /// What that group held.
+    pub held: u64,
+    /// Its barrier or limit, whichever it was.
+    pub bound: u64,
 }
 
 impl Error {
@@ -41,6 +59,11 @@ impl Error {
         &self.0.blockers
     }
 
+    /// Which group refused a charge, and of what. `None` for every other failure.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.0.refusal.as_ref()
+    }
+
     /// The symbolic name of the errno, `"EBUSY"`; `"E?"` for one that this
     /// library never produces itself.
     pub fn name(&self) -> &'static str {
@@ -52,7 +75,7 @@ impl Error {
     /// looks like success to a C program.
     pub fn new(errno: i32, message: impl Into<String>) -> Error {
         let errno = if (1..4096).contains(&errno) { errno } else { libc::EINVAL };
-        Error(Box::new(Inner { errno, message: message.into(), blockers: Vec::new() }))
+        Error(Box::new(Inner { errno, message: message.into(), blockers: Vec::new(), refusal: None }))
     }
 
     /// A system call's failure: what was being done, and the kernel's word.
@@ -69,6 +92,11 @@ impl Error {
 
     pub(crate) fn with_blockers(mut self, blockers: Vec<Blocker>) -> Error {
         self.0.blockers = blockers;
+        self
+    }
+
+    pub(crate) fn with_refusal(mut self, refusal: Refusal) -> Error {
+        self.0.refusal = Some(refusal);
         self
     }
 

@@ -18,6 +18,7 @@ use crate::path::{GroupPath, check_name};
 use crate::reference;
 use crate::release;
 use crate::subsystem;
+use crate::subsystems::beancounter::{accounts::Accounts, removal};
 use crate::sys::Errno;
 
 /// A handle on one group of a [`Hierarchy`].
@@ -30,6 +31,7 @@ use crate::sys::Errno;
 pub struct Group {
     hierarchy: Hierarchy,
     node: Arc<Node>,
+    accounts: Arc<Accounts>,
 }
 
 /// What a removal may do besides removing an empty group.
@@ -152,7 +154,7 @@ impl Group {
         }
         let root = hierarchy.root_node();
         match root.dir.open_dir(path.as_path()) {
-            Ok(dir) => Ok(Group { hierarchy: hierarchy.clone(), node: Arc::new(Node { dir, path: path.clone() }) }),
+            Ok(dir) => Ok(Group::from_node(hierarchy, Arc::new(Node { dir, path: path.clone() }))),
             Err(Errno::NOENT | Errno::NOTDIR) => {
                 Err(Error::new(libc::ENOENT, format!("no group {path} in hierarchy {hierarchy}")))
             }
@@ -161,7 +163,11 @@ impl Group {
     }
 
     pub(crate) fn from_node(hierarchy: &Hierarchy, node: Arc<Node>) -> Group {
-        Group { hierarchy: hierarchy.clone(), node }
+        Group::with_accounts(hierarchy, node, Arc::default())
+    }
+
+    pub(crate) fn with_accounts(hierarchy: &Hierarchy, node: Arc<Node>, accounts: Arc<Accounts>) -> Group {
+        Group { hierarchy: hierarchy.clone(), node, accounts }
     }
 
     /// Removes the group if it is empty.
@@ -179,7 +185,8 @@ impl Group {
     /// # Errors
     ///
     /// * EBUSY: it has processes or groups and the options do not allow for
-    ///   them, somebody holds a [`reference`](Group::reference), or a checkpoint
+    ///   them, something is charged to it (the charges of those who are killed end with
+    ///   them), somebody holds a [`reference`](Group::reference), or a checkpoint
     ///   holds it, one above or one below (R4.1; nothing was done); or it could not be emptied in time
     ///   ([`Error::blockers`] names who is left). The root group always.
     /// * ENODEV: it was removed before. EACCES: not permitted. ECHILD: in a
@@ -202,9 +209,16 @@ impl Group {
         // Asked again of each group right before it goes; this is so that
         // nothing is killed for a removal that is refused.
         self.node.walk(&mut |node| reference::refuse_if_held(backend, node))?;
+        if options.kill {
+            removal::refuse_if_kept(self)?
+        } else {
+            removal::refuse_if_held(self)?
+        }
         let mut wait = Wait::until(self.hierarchy.deadline());
         if options.kill {
             self.kill_everybody()?;
+            // What those held who are dead now is given back.
+            removal::refuse_if_held(self)?;
         } else if backend.is_populated(&self.node)? {
             return Err(Error::new(libc::EBUSY, format!("{self} has processes: {}", self.first_members()?)));
         }
@@ -389,6 +403,11 @@ impl Group {
 
     pub(crate) fn node(&self) -> &Node {
         &self.node
+    }
+
+    #[inline]
+    pub(crate) fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     pub(crate) fn backend(&self) -> Result<&dyn Backend> {

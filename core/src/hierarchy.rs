@@ -19,6 +19,9 @@ use crate::outer;
 use crate::path::GroupPath;
 use crate::place::{check_hierarchy_name, place};
 use crate::reference;
+use crate::subsystems::beancounter::accounts::Accounts;
+use crate::subsystems::beancounter::ledger::{self, Ledger};
+use crate::subsystems::beancounter::removal;
 use crate::sys::{Errno, dir::Dir, fork::Origin};
 use crate::system::System;
 
@@ -38,6 +41,9 @@ struct Inner {
     bound: Bound,
     time_limit: std::time::Duration,
     hold_by_parent: bool,
+    ledger: Ledger,
+    /// What the root group's handles know of its counters.
+    accounts: Arc<Accounts>,
     /// Somebody else's directory, opened by `root=`: nothing is recorded on it
     /// and it is not removed.
     adopted: bool,
@@ -169,8 +175,8 @@ impl Hierarchy {
     ///
     /// # Errors
     ///
-    /// EBUSY: it has groups, or processes in its root, or somebody holds a
-    /// reference on that. ENODEV: it has ended
+    /// EBUSY: it has groups, or processes in its root, or something is charged to that,
+    /// or somebody holds a reference on it. ENODEV: it has ended
     /// already. ECHILD: in a forked child.
     pub fn unmount(&self) -> Result<()> {
         self.end()?;
@@ -195,6 +201,7 @@ impl Hierarchy {
         if backend.is_populated(root)? {
             return Err(busy());
         }
+        removal::refuse_end_if_held(&self.root())?;
         let _passage = guard::end_all(backend, root)?;
         let mut wait = Wait::until(self.deadline());
         match reference::excluding(backend, root, &mut wait, || remove_root(backend, &self.0.directory, root))?? {
@@ -275,7 +282,7 @@ impl Hierarchy {
 
     /// The root group.
     pub fn root(&self) -> Group {
-        Group::from_node(self, Arc::clone(&self.0.root))
+        Group::with_accounts(self, Arc::clone(&self.0.root), Arc::clone(&self.0.accounts))
     }
 
     /// The group that a process is in; 0 is the caller (R1.10).
@@ -331,6 +338,10 @@ impl Hierarchy {
         &self.0.root
     }
 
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
     pub(crate) fn bound(&self) -> &Bound {
         &self.0.bound
     }
@@ -383,6 +394,8 @@ impl Hierarchy {
             bound,
             time_limit: options.time_limit(),
             hold_by_parent: options.holds_by_parent(),
+            ledger: Ledger::new(options),
+            accounts: Arc::default(),
             adopted: false,
             system,
             origin: Origin::here(),
@@ -421,6 +434,8 @@ impl Hierarchy {
             bound,
             time_limit: options.time_limit(),
             hold_by_parent: options.holds_by_parent(),
+            ledger: Ledger::new(options),
+            accounts: Arc::default(),
             adopted: true,
             system: None,
             origin: Origin::here(),
@@ -544,5 +559,6 @@ fn settle_record(root: &Node, name: &OsStr, options: &Options) -> Result<Vec<Str
         let why = format!("hierarchy {name} is bound to {recorded}, not to {}", wanted.join(","));
         return Err(Error::new(libc::EBUSY, why));
     }
+    ledger::settle_flatness(root, &bound, options)?;
     Ok(bound)
 }

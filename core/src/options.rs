@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::backend::BackendKind;
 use crate::backend::embedded::StopMethod;
 use crate::error::{Error, Result};
-use crate::subsystem::{self, BUILT_IN};
+use crate::subsystem::{self, BY_DEFAULT};
 
 /// How a hierarchy is opened.
 ///
@@ -23,6 +23,7 @@ pub struct Options {
     deadline: Duration,
     stop: StopMethod,
     hold_by_parent: bool,
+    flat: bool,
 }
 
 impl Default for Options {
@@ -35,6 +36,7 @@ impl Default for Options {
             deadline: Duration::from_secs(10),
             stop: StopMethod::Signal,
             hold_by_parent: false,
+            flat: false,
         }
     }
 }
@@ -50,6 +52,7 @@ impl Options {
     /// | `state=DIR` | the system the hierarchy belongs to |
     /// | `deadline=MS` | bounds remove, kill, spawn, attach and thaw; 10000 |
     /// | `stop=signal`, `ptrace` | how the embedded backend stops a task |
+    /// | `flat` | charges count in their own group alone, and not in those above it |
     /// | `hold=parent` | groups are made with a parent of their own that is frozen with them |
     ///
     /// # Errors
@@ -78,6 +81,7 @@ impl Options {
             }
             seen.push(key);
             match value {
+                None if shown == "flat" => options.flat = true,
                 None => options = options.subsystem(&shown)?,
                 Some(value) if value.is_empty() => return Err(invalid(format!("{shown}= has no value"))),
                 Some(value) => options.set(&shown, value)?,
@@ -150,6 +154,14 @@ impl Options {
         self
     }
 
+    /// Makes a charge count in its own group alone, and not in those above it (R6.3).
+    /// Whoever opens the hierarchy later has it so, too.
+    #[must_use]
+    pub fn flat(mut self, flat: bool) -> Options {
+        self.flat = flat;
+        self
+    }
+
     fn set(&mut self, key: &str, value: &OsStr) -> Result<()> {
         let word = value.to_string_lossy();
         match key {
@@ -191,7 +203,7 @@ impl Options {
 
     /// Those asked for, or the library's own where none was named.
     pub(crate) fn subsystems_of_a_new_hierarchy(&self) -> Vec<String> {
-        if self.subsystems.is_empty() { BUILT_IN.map(str::to_owned).to_vec() } else { self.subsystems.clone() }
+        if self.subsystems.is_empty() { BY_DEFAULT.map(str::to_owned).to_vec() } else { self.subsystems.clone() }
     }
 
     pub(crate) fn chosen_backend(&self) -> Option<BackendKind> {
@@ -208,6 +220,10 @@ impl Options {
 
     pub(crate) fn time_limit(&self) -> Duration {
         self.deadline
+    }
+
+    pub(crate) fn is_flat(&self) -> bool {
+        self.flat
     }
 
     pub(crate) fn holds_by_parent(&self) -> bool {
@@ -252,5 +268,7 @@ mod tests {
         assert_eq!(options.chosen_backend(), Some(BackendKind::Cgroup1));
         assert_eq!(options.time_limit(), Duration::from_millis(250));
         assert_eq!(Options::parse("").unwrap(), Options::default());
+        assert!(Options::parse("flat,beancounter").unwrap().is_flat());
+        assert_eq!(errno("flat=1"), libc::EINVAL);
     }
 }

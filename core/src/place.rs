@@ -36,6 +36,18 @@ pub fn place(kind: BackendKind, state: Option<&Path>) -> Result<PathBuf> {
     }
 }
 
+/// The directory of the counters that hierarchies share between processes: `counters`
+/// in the state directory if one was named, else `cgf-counters` in the user's own.
+///
+/// The environment has no say in it: a hierarchy of the kernel's is the same whatever
+/// is in there, and so must its counters be.
+pub(crate) fn counters(state: Option<&Path>) -> PathBuf {
+    match state {
+        Some(state) => state.join("counters"),
+        None => directory_of_the_user().join("cgf-counters"),
+    }
+}
+
 /// A hierarchy's name is one component of a path.
 pub(crate) fn check_hierarchy_name(name: &OsStr) -> Result<()> {
     check_name(name.as_bytes()).map_err(|error| error.context("the hierarchy's name"))
@@ -80,6 +92,10 @@ fn runtime_directory() -> PathBuf {
     {
         return directory;
     }
+    directory_of_the_user()
+}
+
+fn directory_of_the_user() -> PathBuf {
     let user = rustix::process::geteuid();
     if user.is_root() {
         return PathBuf::from("/run");

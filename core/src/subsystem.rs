@@ -14,7 +14,7 @@ use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::hierarchy::Hierarchy;
-use crate::subsystems::{freezer::Freezer, signal::Signal};
+use crate::subsystems::{beancounter::BeanCounters, freezer::Freezer, signal::Signal};
 
 /// Something that is bound to hierarchies and called about their groups (R1.6).
 ///
@@ -205,7 +205,10 @@ struct Registered {
 }
 
 /// What every program has, in the order of names.
-pub(crate) const BUILT_IN: [&str; 2] = ["freezer", "signal"];
+const BUILT_IN: [&str; 3] = ["beancounter", "freezer", "signal"];
+
+/// What a new hierarchy is bound to if nothing is said, in the order of names.
+pub(crate) const BY_DEFAULT: [&str; 2] = ["freezer", "signal"];
 
 /// Makes a subsystem known to this process, so that hierarchies can be opened
 /// with it.
@@ -270,6 +273,7 @@ pub(crate) fn call<T>(subsystem: &dyn Subsystem, what: &str, callback: impl FnOn
 
 fn find_in(registered: &[Registered], name: &str) -> Option<Arc<dyn Subsystem>> {
     match name {
+        "beancounter" => Some(Arc::new(BeanCounters)),
         "freezer" => Some(Arc::new(Freezer)),
         "signal" => Some(Arc::new(Signal)),
         name => registered.iter().find(|one| one.name == name).map(|one| Arc::clone(&one.subsystem)),
@@ -298,7 +302,7 @@ fn check_name(name: &str) -> Result<()> {
     let is_word = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
     // Files and attributes of the library's own begin so.
-    let is_ours = ["cgroup", "cgf"].contains(&name);
+    let is_ours = ["cgroup", "cgf", "bc"].contains(&name);
     if is_word && begins && !is_ours && name.len() <= 32 {
         return Ok(());
     }

@@ -4,6 +4,7 @@
 
 pub mod backends;
 pub mod board;
+pub mod charger;
 pub mod container;
 pub mod driver;
 pub mod part;

@@ -41,19 +41,23 @@ impl<M: Memory> Counters<M> {
         let number = |which| self.number(level, which).max(0) as u64;
         let limit = self.limit(level);
         let held = limit.wrapping_sub(self.pool(level).free).max(0) as u64;
-        let barrier = match self.number(level, account::FLOOR) {
-            NO_BARRIER => None,
-            floor => Some(limit.wrapping_sub(floor).max(0) as u64),
-        };
         Ok(Figures {
             held,
             maxheld: number(account::MOST).max(held),
             minheld: number(account::LEAST).min(held),
-            barrier,
+            barrier: self.barrier(level).map(|barrier| barrier.max(0) as u64),
             limit: (limit != UNLIMITED).then_some(limit.max(0) as u64),
             failcnt: number(account::FAILURES),
             underflow: number(account::UNDERFLOWS),
+            kept: number(account::KEPT),
         })
+    }
+
+    fn barrier(&self, level: Level) -> Option<i64> {
+        match self.number(level, account::FLOOR) {
+            NO_BARRIER => None,
+            floor => Some(self.limit(level).wrapping_sub(floor)),
+        }
     }
 
     /// Takes back the stock of one slot of an account or below; `quiet`: and gives none for
@@ -68,21 +72,17 @@ impl<M: Memory> Counters<M> {
         Ok(None)
     }
 
-    /// Sets barrier and limit in one step; `None` is none. They may be below what is held.
+    /// Changes barrier and limit in one step, or the one that is given; `Some(None)` is none.
+    /// They may be below what is held.
     pub(crate) fn set_bounds(
         &self,
         mine: &mut Descriptor,
         which: Account,
-        barrier: Option<u64>,
-        limit: Option<u64>,
+        barrier: Option<Option<u64>>,
+        limit: Option<Option<u64>>,
     ) -> Result<()> {
-        if barrier.unwrap_or(0) > MOST || limit.unwrap_or(0) > MOST {
+        if [barrier, limit].into_iter().flatten().flatten().any(|bound| bound > MOST) {
             return Err(Error::new(libc::EINVAL, format!("a barrier or a limit is at most {MOST}, or max")));
-        }
-        let new_limit = limit.map_or(UNLIMITED, |limit| limit as i64);
-        let floor = barrier.map_or(NO_BARRIER, |barrier| new_limit - barrier as i64);
-        if barrier.is_some() && floor < 0 {
-            return Err(Error::new(libc::EINVAL, "the barrier is above the limit"));
         }
         let mut attempts = Attempts::new();
         loop {
@@ -90,6 +90,22 @@ impl<M: Memory> Counters<M> {
             let helped = self.help()?;
             let level = self.check(which)?;
             let pool = self.pool(level);
+            let new_limit = match limit {
+                Some(limit) => limit.map_or(UNLIMITED, |limit| limit as i64),
+                None => self.limit(level),
+            };
+            let new_barrier = match barrier {
+                Some(barrier) => barrier.map(|barrier| barrier as i64),
+                None => self.barrier(level),
+            };
+            if new_barrier.is_some_and(|barrier| barrier > new_limit) {
+                // What was there may be half of one transfer and half of the next.
+                if self.is_current(helped) {
+                    return Err(Error::new(libc::EINVAL, "the barrier is above the limit"));
+                }
+                continue;
+            }
+            let floor = new_barrier.map_or(NO_BARRIER, |barrier| new_limit.wrapping_sub(barrier));
             let free = pool.free.wrapping_add(new_limit).wrapping_sub(self.limit(level));
             // Nobody has stock beyond the barrier.
             if free < floor.max(0) && self.is_drained(mine, helped, level, attempts.are_many())?.is_none() {
@@ -100,6 +116,24 @@ impl<M: Memory> Counters<M> {
             transfer.set(level.at + account::LIMIT, Number(new_limit))?;
             transfer.set(level.at + account::FLOOR, Number(floor))?;
             transfer.set(level.at + account::POOL, Pool { free, ..pool })?;
+            if self.publish(mine.index, helped, transfer)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes back what the group itself keeps.
+    pub(crate) fn give_up_kept(&self, mine: &mut Descriptor, which: Account) -> Result<()> {
+        let mut attempts = Attempts::new();
+        loop {
+            attempts.next()?;
+            let helped = self.help()?;
+            let level = self.check(which)?;
+            let kept = self.number(level, account::KEPT);
+            let transfer = &mut mine.transfer;
+            transfer.clear();
+            transfer.set(level.at + account::KEPT, Number(0))?;
+            self.give_back(transfer, level.index, kept)?;
             if self.publish(mine.index, helped, transfer)? {
                 return Ok(());
             }

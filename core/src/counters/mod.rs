@@ -114,6 +114,8 @@ pub(crate) struct Figures {
     pub(crate) limit: Option<u64>,
     pub(crate) failcnt: u64,
     pub(crate) underflow: u64,
+    /// Of what is held, what this very group keeps.
+    pub(crate) kept: u64,
 }
 
 /// A count of rounds. Each that fails means that somebody else has gone on, so whoever

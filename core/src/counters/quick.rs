@@ -49,6 +49,9 @@ struct Quick {
 
 const PLACES: usize = 64;
 
+/// The key of a place that remembers nothing: 0 is what callers have who know no key.
+const NOBODY: u64 = u64::MAX;
+
 /// One slot.
 struct Place {
     key: Cell<u64>,
@@ -73,7 +76,7 @@ thread_local! {
             origin: Cell::new(None),
             places: [const {
                 Place {
-                    key: Cell::new(0),
+                    key: Cell::new(NOBODY),
                     word: Cell::new(ptr::null()),
                     low: [const { Cell::new(0) }; 2],
                     most: Cell::new(0),
@@ -118,7 +121,7 @@ impl Quick {
                 }
                 // Drained, or somebody tries to.
                 Err(found) if found & FAST == 0 || found & ASKED != 0 => {
-                    place.key.set(0);
+                    place.key.set(NOBODY);
                     return false;
                 }
                 Err(found) => low = found,
@@ -136,7 +139,7 @@ impl Quick {
 
     fn forget(&self, which: impl Fn(&Place) -> bool) {
         for place in self.places.iter().filter(|place| which(place)) {
-            place.key.set(0);
+            place.key.set(NOBODY);
             place.word.set(ptr::null());
         }
     }
@@ -272,7 +275,7 @@ pub(super) fn remember(counters: &Counters<Mapping>, key: u64, descriptor: &Desc
         let place = quick.place(key);
         // One key for a slot: what is remembered of it is remembered once.
         if ptr::eq(place.word.get(), word) {
-            place.key.set(0);
+            place.key.set(NOBODY);
         } else {
             quick.forget(|place| ptr::eq(place.word.get(), word));
         }

@@ -146,16 +146,21 @@ impl Region {
         self.with_descriptor(|counters, mine| counters.read(mine, accounts))
     }
 
-    /// Barrier and limit in one step; `None` is none.
+    /// Barrier and limit in one step, or the one that is given; `Some(None)` is none.
     ///
     /// EINVAL: the barrier above the limit, or above [`MOST`].
     pub(crate) fn set_bounds(
         self: &Arc<Region>,
         account: Account,
-        barrier: Option<u64>,
-        limit: Option<u64>,
+        barrier: Option<Option<u64>>,
+        limit: Option<Option<u64>>,
     ) -> Result<()> {
         self.with_descriptor(|counters, mine| counters.set_bounds(mine, account, barrier, limit))
+    }
+
+    /// Takes back what the group itself keeps.
+    pub(crate) fn give_up_kept(self: &Arc<Region>, account: Account) -> Result<()> {
+        self.with_descriptor(|counters, mine| counters.give_up_kept(mine, account))
     }
 
     /// Makes maxheld and minheld what is held.

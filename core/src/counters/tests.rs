@@ -77,7 +77,7 @@ fn a_charge_passes_no_bound() {
     let (root, of_root) = bench.account(&[]);
     let (_, one) = bench.account(&[root]);
     let (_, other) = bench.account(&[root]);
-    bench.region.set_bounds(of_root, Some(1000), Some(2000)).unwrap();
+    bench.region.set_bounds(of_root, Some(Some(1000)), Some(Some(2000))).unwrap();
     for _ in 0..400 {
         bench.charge(one, 1, Bound::Barrier).unwrap();
         bench.charge(other, 1, Bound::Barrier).unwrap();
@@ -131,7 +131,7 @@ fn the_dead_hold_nothing() {
     let bench = Bench::new("dead");
     let (root, of_root) = bench.account(&[]);
     let (_, account) = bench.account(&[root]);
-    bench.region.set_bounds(of_root, None, Some(100)).unwrap();
+    bench.region.set_bounds(of_root, Some(None), Some(Some(100))).unwrap();
     // SAFETY: the child does what a child of a process with threads had better not,
     // and takes memory; no other thread of this test holds a lock of the allocator's for long.
     let child = unsafe { libc::fork() };

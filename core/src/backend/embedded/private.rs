@@ -21,14 +21,7 @@ pub(crate) fn open_or_make(above: &Path, name: &OsStr) -> Result<(Dir, bool)> {
     // Somebody who ends another hierarchy may take `above` away between our
     // making it and our using it: then it is made again.
     for _ in 0..100 {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(above);
-        made.map_err(|error| Error::os(&error, format_args!("making {shown}")))?;
-        let opened = match Dir::open(above) {
-            Err(Errno::NOENT) => continue,
-            other => other.map_err(failed)?,
-        };
-        check(&opened)?;
-        check_above(&opened)?;
+        let opened = make(above)?;
         let made = opened.mkdir(name, Mode::RWXU);
         match made {
             Ok(()) | Err(Errno::EXIST) => match opened.open_dir(name) {
@@ -36,6 +29,26 @@ pub(crate) fn open_or_make(above: &Path, name: &OsStr) -> Result<(Dir, bool)> {
                 Err(Errno::NOENT) => {}
                 Err(errno) => return Err(failed(errno)),
             },
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+    Err(failed(Errno::NOENT))
+}
+
+/// A directory that only we write to, made if need be, and those above it that are
+/// missing. EACCES: others may write to it, or to the one above it.
+pub(crate) fn make(path: &Path) -> Result<Dir> {
+    let failed = |errno: Errno| Error::os(errno, format_args!("making {}", path.display()));
+    for _ in 0..100 {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|error| Error::os(&error, format_args!("making {}", path.display())))?;
+        match Dir::open(path) {
+            Ok(opened) => {
+                check(&opened)?;
+                check_above(&opened)?;
+                return Ok(opened);
+            }
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(failed(errno)),
         }

@@ -1,0 +1,186 @@
+//! Resources that the kernel itself counts and limits, for every program in a group.
+//!
+//! `numtasks` is the controller `pids`, and `physpages` is `memory`, on either version of
+//! control groups, where this group has them. Then the limit is the kernel's, and what is held
+//! is what the kernel says.
+
+use rustix::fs::OFlags;
+
+use super::resource::Resource;
+use super::snapshot::BeanCounter;
+use crate::attribute;
+use crate::backend::Node;
+use crate::error::{Error, Result};
+use crate::group::Group;
+use crate::sys::{Errno, dir::Dir};
+
+/// The controllers that a hierarchy spans for this.
+pub(super) const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+
+/// The kernel's counter of one resource of one group.
+pub(super) struct Kernel<'a> {
+    group: &'a Node,
+    dir: Dir,
+    files: &'static Files,
+    /// How much of what the kernel counts is one of the resource.
+    unit: u64,
+}
+
+/// What its files are called.
+struct Files {
+    resource: Resource,
+    controller: &'static str,
+    limit: &'static str,
+    held: &'static str,
+    /// Not there before Linux 6.5 on version 2, and 6.10 for tasks.
+    most: &'static str,
+    /// A number, or lines of which the one that begins so has it.
+    failures: (&'static str, Option<&'static str>),
+    /// What the limit is set to for none, and what it is shown as from.
+    none: (&'static str, u64),
+}
+
+const FILES: [Files; 3] = [
+    Files {
+        resource: Resource::NUMTASKS,
+        controller: "pids",
+        limit: "pids.max",
+        held: "pids.current",
+        most: "pids.peak",
+        failures: ("pids.events", Some("max ")),
+        none: ("max", 4 << 20),
+    },
+    Files {
+        resource: Resource::PHYSPAGES,
+        controller: "memory",
+        limit: "memory.max",
+        held: "memory.current",
+        most: "memory.peak",
+        failures: ("memory.events", Some("max ")),
+        none: ("max", u64::MAX),
+    },
+    Files {
+        resource: Resource::PHYSPAGES,
+        controller: "memory",
+        limit: "memory.limit_in_bytes",
+        held: "memory.usage_in_bytes",
+        most: "memory.max_usage_in_bytes",
+        failures: ("memory.failcnt", None),
+        none: ("-1", i64::MAX as u64 >> 1),
+    },
+];
+
+impl<'a> Kernel<'a> {
+    /// The counter, where this group has one.
+    pub(super) fn of(group: &'a Group, resource: Resource) -> Result<Option<Kernel<'a>>> {
+        let backend = group.backend()?;
+        let group = group.node();
+        for files in FILES.iter().filter(|files| files.resource == resource) {
+            let dir = match backend.controller_directory(group, files.controller) {
+                Ok(Some(dir)) => dir,
+                // The group was made by other means, in one tree alone.
+                Ok(None) => continue,
+                Err(error) if error.is(libc::ENODEV) => continue,
+                Err(error) => return Err(error),
+            };
+            if dir.open_file(files.limit, OFlags::PATH).is_ok() {
+                let page = rustix::param::page_size() as u64;
+                let unit = if resource == Resource::PHYSPAGES { page } else { 1 };
+                return Ok(Some(Kernel { group, dir, files, unit }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts the kernel's figures in the place of ours.
+    pub(super) fn show(&self, counter: &mut BeanCounter) -> Result<()> {
+        let held = self.number(self.files.held)?.div_ceil(self.unit);
+        counter.by_kernel = true;
+        counter.held = held;
+        counter.maxheld = self.number(self.files.most).map_or(held, |most| most.div_ceil(self.unit)).max(held);
+        // The kernel keeps no least.
+        counter.minheld = held;
+        counter.limit = self.limit()?.or(counter.limit.filter(|limit| self.is_none(*limit)));
+        counter.failcnt = counter.failcnt.saturating_add(self.failures().saturating_sub(self.forgotten()?));
+        Ok(())
+    }
+
+    /// What the kernel has for a limit, to be put back.
+    pub(super) fn limit_text(&self) -> Result<Vec<u8>> {
+        self.dir.read(self.files.limit).map_err(|errno| self.failed(errno, self.files.limit))
+    }
+
+    pub(super) fn put_back(&self, text: &[u8]) -> Result<()> {
+        self.write(self.files.limit, text.trim_ascii())
+    }
+
+    pub(super) fn set_limit(&self, limit: Option<u64>) -> Result<()> {
+        let text = match limit {
+            Some(limit) if !self.is_none(limit) => (limit * self.unit).to_string(),
+            _ => self.files.none.0.to_owned(),
+        };
+        self.write(self.files.limit, text.as_bytes())
+    }
+
+    /// Makes the most that was held what is held.
+    ///
+    /// EOPNOTSUPP: the kernel does not let it be reset.
+    pub(super) fn reset_most(&self) -> Result<()> {
+        if self.files.most != "memory.max_usage_in_bytes" {
+            let why =
+                format!("the kernel keeps {} of group {}, and resets it for nobody", self.files.most, self.group.path);
+            return Err(Error::new(libc::EOPNOTSUPP, why));
+        }
+        self.write(self.files.most, b"0")
+    }
+
+    /// Makes the count of failures begin at 0: the kernel's goes on, and what it was
+    /// is noted.
+    pub(super) fn reset_failures(&self) -> Result<()> {
+        attribute::must_set(self.group, &self.note(), &self.failures().to_string())
+    }
+
+    fn forgotten(&self) -> Result<u64> {
+        Ok(attribute::get(self.group, &self.note())?.and_then(|text| text.parse().ok()).unwrap_or(0))
+    }
+
+    fn note(&self) -> String {
+        format!("bc-failures-{}", self.files.controller)
+    }
+
+    fn limit(&self) -> Result<Option<u64>> {
+        let text = self.limit_text()?;
+        let number = std::str::from_utf8(text.trim_ascii()).ok().and_then(|text| text.parse::<u64>().ok());
+        Ok(number.filter(|number| *number < self.files.none.1).map(|number| number / self.unit))
+    }
+
+    /// Whether the kernel has no such limit, it being more than there can be.
+    fn is_none(&self, limit: u64) -> bool {
+        limit.checked_mul(self.unit).is_none_or(|limit| limit >= self.files.none.1)
+    }
+
+    fn failures(&self) -> u64 {
+        let (file, line) = self.files.failures;
+        let text = self.dir.read(file).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let count = match line {
+            Some(begin) => text.lines().find_map(|line| line.strip_prefix(begin)),
+            None => Some(text.trim()),
+        };
+        count.and_then(|count| count.parse().ok()).unwrap_or(0)
+    }
+
+    fn number(&self, file: &str) -> Result<u64> {
+        let text = self.dir.read(file).map_err(|errno| self.failed(errno, file))?;
+        let number = std::str::from_utf8(text.trim_ascii()).ok().and_then(|text| text.parse().ok());
+        number.ok_or_else(|| Error::os(Errno::IO, format_args!("reading {file} of group {}", self.group.path)))
+    }
+
+    fn write(&self, file: &str, text: &[u8]) -> Result<()> {
+        self.dir.write(file, text).map_err(|errno| self.failed(errno, file))
+    }
+
+    fn failed(&self, errno: Errno, file: &str) -> Error {
+        self.group.failed(errno, &format!("using {file}"))
+    }
+}
