@@ -31,6 +31,8 @@ pub(super) struct Level {
 pub(super) struct Standing {
     pub(super) level: Level,
     pub(super) pool: Pool,
+    /// The cell of the pool, with its tag.
+    pub(super) pool_cell: u128,
     pub(super) limit: i64,
     /// What must stay free for the barrier's sake.
     pub(super) floor: i64,
@@ -39,14 +41,6 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    const NONE: Standing = Standing {
-        level: Level { index: 0, at: 0 },
-        pool: Pool { free: 0, fast: 0, quiet: 0 },
-        limit: 0,
-        floor: 0,
-        batch: 0,
-    };
-
     /// What is held or in stock.
     pub(super) fn reserved(&self) -> i64 {
         self.limit.wrapping_sub(self.pool.free)
@@ -267,21 +261,33 @@ impl<M: Memory> Counters<M> {
 
     /// An account and all above it.
     pub(super) fn levels(&self, index: u32) -> Result<Levels> {
-        let mut levels = Levels { count: 0, few: [Standing::NONE; FEW], more: Vec::new() };
+        let mut levels = Levels::new();
+        self.read_levels(index, &mut levels)?;
+        Ok(levels)
+    }
+
+    #[inline]
+    pub(super) fn read_levels(&self, index: u32, levels: &mut Levels) -> Result<()> {
+        levels.0.clear();
         let mut next = Some(index);
         while let Some(index) = next {
             let level = self.level(index)?;
             let link = self.link(level);
-            levels.push(Standing {
+            if levels.0.len() >= MOST_LEVELS {
+                return Err(damaged("an account is above itself"));
+            }
+            let pool_cell = self.memory.cell(level.at + account::POOL).load();
+            levels.0.push(Standing {
                 level,
-                pool: self.pool(level),
+                pool: Pool::unpack(pool_cell),
+                pool_cell,
                 limit: self.limit(level),
                 floor: self.number(level, account::FLOOR).max(0),
                 batch: 1 << link.batch.min(STOCK_BITS as u8 - 2),
-            })?;
+            });
             next = link.parent;
         }
-        Ok(levels)
+        Ok(())
     }
 
     /// Whether an account is another or below it.
@@ -315,7 +321,7 @@ impl<M: Memory> Counters<M> {
         for standing in self.levels(index)?.iter() {
             let pool = standing.pool;
             let at = standing.level.at + account::POOL;
-            transfer.set(at, Pool { free: pool.free.wrapping_add(used), ..pool })?;
+            transfer.change(at, standing.pool_cell, Pool { free: pool.free.wrapping_add(used), ..pool })?;
             let least = standing.surely(standing.reserved().wrapping_sub(used), pool.fast);
             self.mark(transfer, standing.level, Held { most: 0, least })?;
         }
@@ -406,35 +412,17 @@ pub(super) struct Held {
 
 /// No hierarchy is deeper: one transfer has to write them all.
 const MOST_LEVELS: usize = layout::ENTRIES;
-const FEW: usize = 8;
 
 /// Accounts from one up to the root's.
-#[derive(Debug)]
-pub(super) struct Levels {
-    count: usize,
-    few: [Standing; FEW],
-    more: Vec<Standing>,
-}
+#[derive(Debug, Default)]
+pub(super) struct Levels(Vec<Standing>);
 
 impl Levels {
-    fn push(&mut self, standing: Standing) -> Result<()> {
-        if self.count >= MOST_LEVELS {
-            return Err(damaged("an account is above itself"));
-        }
-        match self.few.get_mut(self.count) {
-            Some(place) => *place = standing,
-            None => {
-                if self.more.is_empty() {
-                    self.more.extend_from_slice(&self.few);
-                }
-                self.more.push(standing);
-            }
-        }
-        self.count += 1;
-        Ok(())
+    pub(super) const fn new() -> Levels {
+        Levels(Vec::new())
     }
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, Standing> {
-        if self.more.is_empty() { self.few[..self.count].iter() } else { self.more.iter() }
+        self.0.iter()
     }
 }

@@ -167,7 +167,8 @@ impl<M: Memory> Counters<M> {
     ) -> Result<Look> {
         let found = slot.map(|slot| self.slot(slot)).transpose()?;
         let value = found.map_or(Slot::EMPTY, |found| found.value);
-        let levels = self.levels(level.index)?;
+        let mut levels = std::mem::take(&mut mine.levels);
+        self.read_levels(level.index, &mut levels)?;
         // What the levels have to give; what the slot has in stock they gave before.
         let need = amount - value.credit();
         if need > 0 {
@@ -206,6 +207,7 @@ impl<M: Memory> Counters<M> {
             }
         };
         self.add(mine, level, &levels, &part)?;
+        mine.levels = levels;
         Ok(Look::Fits)
     }
 
@@ -234,7 +236,7 @@ impl<M: Memory> Counters<M> {
             }
             let fast = part.stock > 0;
             let after = Slot { stock: part.stock as u32, fast, reserve: reserve as u64 };
-            mine.transfer.set(found.at + slot::VALUE, after)?;
+            mine.transfer.change(found.at + slot::VALUE, found.cell, after)?;
         }
         if part.kept != 0 {
             let kept = self.number(level, account::KEPT).wrapping_add(part.kept);
@@ -252,7 +254,8 @@ impl<M: Memory> Counters<M> {
             if free < -UNLIMITED {
                 return Err(too_much());
             }
-            mine.transfer.set(level.at + account::POOL, Pool { free, fast, quiet: pool.quiet.saturating_sub(1) })?;
+            let changed = Pool { free, fast, quiet: pool.quiet.saturating_sub(1) };
+            mine.transfer.change(level.at + account::POOL, standing.pool_cell, changed)?;
             // Before this and after; what others have in stock they may hold or not.
             let reserved = standing.reserved();
             let after = reserved.wrapping_add(more).wrapping_sub(part.stock);
@@ -271,7 +274,8 @@ impl<M: Memory> Counters<M> {
         found: Found,
         (used, kept): (i64, i64),
     ) -> Result<Look> {
-        let levels = self.levels(level.index)?;
+        let mut levels = std::mem::take(&mut mine.levels);
+        self.read_levels(level.index, &mut levels)?;
         let need = -used - kept - found.value.credit();
         let stock = self.stock_for(&levels, need, found.value.fast);
         if stock > 0 && !self.may_be_fast(mine, helped, found.slot)? {
@@ -279,6 +283,7 @@ impl<M: Memory> Counters<M> {
         }
         let part = Part { found: Some(found), used: found.value.used() - used, stock, kept: -kept };
         self.add(mine, level, &levels, &part)?;
+        mine.levels = levels;
         Ok(Look::Fits)
     }
 

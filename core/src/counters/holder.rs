@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
+use super::account::Levels;
 use super::cell::{Cell, Memory, Offset, Word};
 use super::layout::{self, FAST_PLACES, Layout, descriptor, slot};
 use super::transfer::{Helped, Transfer};
@@ -84,6 +85,8 @@ pub(crate) struct Descriptor {
     fast: Vec<Option<u32>>,
     next_fast: usize,
     pub(super) transfer: Transfer,
+    /// Kept for its memory.
+    pub(super) levels: Levels,
 }
 
 impl Descriptor {
@@ -113,6 +116,8 @@ pub(super) struct Found {
     pub(super) account: u32,
     pub(super) value: Slot,
     pub(super) version: u64,
+    /// The cell with its tag.
+    pub(super) cell: u128,
 }
 
 impl<M: Memory> Counters<M> {
@@ -177,6 +182,7 @@ impl<M: Memory> Counters<M> {
             fast: Vec::new(),
             next_fast: 0,
             transfer: Transfer::new(),
+            levels: Levels::new(),
         };
         self.empty_leftovers(&mut claimed, index)?;
         for slot in self.slots_of(index, |_| true)? {
@@ -303,7 +309,7 @@ impl<M: Memory> Counters<M> {
         let cell = self.memory.cell(at + slot::VALUE).load();
         let owner = Owner::unpack(self.memory.cell(at + slot::OWNER).load());
         let version = super::cell::tag(cell);
-        Ok(Found { slot: index, at, account: owner.account, value: Slot::unpack(cell), version })
+        Ok(Found { slot: index, at, account: owner.account, value: Slot::unpack(cell), version, cell })
     }
 
     /// The slots of a descriptor that are as wanted. What changes meanwhile is in one

@@ -269,6 +269,10 @@ impl Counters<Mapping> {
 /// Remembers a slot of the calling thread's under a key, if it has stock.
 pub(super) fn remember(counters: &Counters<Mapping>, key: u64, descriptor: &Descriptor, account: u32) -> Result<()> {
     let Some(found) = counters.slot_of(descriptor, account)? else { return Ok(()) };
+    // What is remembered of a slot that lost its stock finds that out by itself.
+    if !found.value.fast {
+        return Ok(());
+    }
     let [word, least, most] = counters.quick_words(found.at);
     let most_stock = counters.most_stock(account)?.min(found.value.reserve);
     let _ = QUICK.try_with(|quick| {
@@ -279,7 +283,7 @@ pub(super) fn remember(counters: &Counters<Mapping>, key: u64, descriptor: &Desc
         } else {
             quick.forget(|place| ptr::eq(place.word.get(), word));
         }
-        if !found.value.fast || key == 0 {
+        if key == 0 {
             return;
         }
         let origin = Origin::here();

@@ -36,6 +36,8 @@ struct Entry {
     kind: Kind,
     at: Offset,
     value: u128,
+    /// What the cell was, if that is known: it saves a look, and no more.
+    was: Option<u128>,
 }
 
 /// What an entry does to its cell.
@@ -59,7 +61,7 @@ const KINDS: [Kind; 5] = [Kind::Set, Kind::Drain, Kind::PoolOut, Kind::MostOut, 
 
 impl Transfer {
     pub(super) const fn new() -> Transfer {
-        Transfer { entries: [Entry { kind: Kind::Set, at: 0, value: 0 }; ENTRIES], count: 0 }
+        Transfer { entries: [Entry { kind: Kind::Set, at: 0, value: 0, was: None }; ENTRIES], count: 0 }
     }
 
     pub(super) fn clear(&mut self) {
@@ -68,33 +70,39 @@ impl Transfer {
 
     #[inline]
     pub(super) fn set(&mut self, at: Offset, value: impl Value) -> Result<()> {
-        self.push(Kind::Set, at, value.pack())
+        self.push(Kind::Set, at, value.pack(), None)
+    }
+
+    /// The same for a cell that was read.
+    #[inline]
+    pub(super) fn change(&mut self, at: Offset, was: u128, value: impl Value) -> Result<()> {
+        self.push(Kind::Set, at, value.pack(), Some(was))
     }
 
     /// Takes the stock of a slot that was given by the transfer of this version.
     pub(super) fn drain(&mut self, slot: Offset, version: u64) -> Result<()> {
-        self.push(Kind::Drain, slot, version.into())
+        self.push(Kind::Drain, slot, version.into(), None)
     }
 
     pub(super) fn pool_out(&mut self, at: Offset, pool: Pool) -> Result<()> {
-        self.push(Kind::PoolOut, at, pool.pack())
+        self.push(Kind::PoolOut, at, pool.pack(), None)
     }
 
     pub(super) fn most_out(&mut self, at: Offset, reserved: i64) -> Result<()> {
-        self.push(Kind::MostOut, at, Number(reserved).pack())
+        self.push(Kind::MostOut, at, Number(reserved).pack(), None)
     }
 
     pub(super) fn least_out(&mut self, at: Offset, reserved: i64) -> Result<()> {
-        self.push(Kind::LeastOut, at, Number(reserved).pack())
+        self.push(Kind::LeastOut, at, Number(reserved).pack(), None)
     }
 
     #[inline]
-    fn push(&mut self, kind: Kind, at: Offset, value: u128) -> Result<()> {
+    fn push(&mut self, kind: Kind, at: Offset, value: u128, was: Option<u128>) -> Result<()> {
         let Some(entry) = self.entries.get_mut(self.count) else {
             let why = format!("too many levels and resources for one step: {ENTRIES} counters can change at once");
             return Err(Error::new(libc::E2BIG, why));
         };
-        *entry = Entry { kind, at, value };
+        *entry = Entry { kind, at, value, was };
         self.count += 1;
         Ok(())
     }
@@ -207,7 +215,7 @@ impl<M: Memory> Counters<M> {
         if !self.layout.has_cell(at) {
             return Err(damaged("a transfer to nowhere"));
         }
-        Ok(Entry { kind: *kind, at: at as Offset, value })
+        Ok(Entry { kind: *kind, at: at as Offset, value, was: None })
     }
 
     fn write_all(&self, version: u64, entries: impl Iterator<Item = Result<Entry>>) -> Result<()> {
@@ -231,7 +239,7 @@ impl<M: Memory> Counters<M> {
     fn write(&self, entry: Entry, version: u64, drained: Option<Entry>) -> Result<bool> {
         let cell = self.memory.cell(entry.at);
         let mut attempts = Attempts::new();
-        let mut now = cell.load();
+        let mut now = entry.was.unwrap_or_else(|| cell.load());
         loop {
             if tag(now) == version || !mutated(1) && tag(now) > version {
                 return Ok(true);
