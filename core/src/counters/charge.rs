@@ -26,6 +26,15 @@ enum Look {
     Again,
 }
 
+/// One charge.
+struct Wanted {
+    level: Level,
+    /// The caller's slot; none for what the group is to keep.
+    slot: Option<u32>,
+    amount: i64,
+    bound: Bound,
+}
+
 /// What becomes of one holder's part of an account.
 struct Part {
     /// The slot as it was; none for what the group keeps alone.
@@ -62,8 +71,8 @@ impl<M: Memory> Counters<M> {
                     Owner::Process => Some(self.own_slot(mine, account.index)?),
                     Owner::Group => None,
                 };
-                let crosses = |group| crossed.push((which, group));
-                match self.look(mine, helped, level, slot, amount as i64, bound, crosses)? {
+                let wanted = Wanted { level, slot, amount: amount as i64, bound };
+                match self.look(mine, helped, &wanted, |group| crossed.push((which, group)))? {
                     Look::Fits => {}
                     Look::Again => continue 'again,
                     Look::Wants(other, level) => {
@@ -159,12 +168,10 @@ impl<M: Memory> Counters<M> {
         &self,
         mine: &mut Descriptor,
         helped: Helped,
-        level: Level,
-        slot: Option<u32>,
-        amount: i64,
-        bound: Bound,
+        wanted: &Wanted,
         mut crosses: impl FnMut(u64),
     ) -> Result<Look> {
+        let Wanted { level, slot, amount, bound } = *wanted;
         let found = slot.map(|slot| self.slot(slot)).transpose()?;
         let value = found.map_or(Slot::EMPTY, |found| found.value);
         let mut levels = std::mem::take(&mut mine.levels);
@@ -199,7 +206,7 @@ impl<M: Memory> Counters<M> {
             None => Part { found: None, used: 0, stock: 0, kept: amount },
             Some(_) if need <= 0 => Part { found, used: value.used() + amount, stock: -need, kept: 0 },
             Some(slot) => {
-                let stock = self.stock_for(&levels, need, value.fast);
+                let stock = if mine.is_busy() { self.stock_for(&levels, need, value.fast) } else { 0 };
                 if stock > 0 && !self.may_be_fast(mine, helped, slot)? {
                     return Ok(Look::Again);
                 }
@@ -277,7 +284,7 @@ impl<M: Memory> Counters<M> {
         let mut levels = std::mem::take(&mut mine.levels);
         self.read_levels(level.index, &mut levels)?;
         let need = -used - kept - found.value.credit();
-        let stock = self.stock_for(&levels, need, found.value.fast);
+        let stock = if mine.is_busy() { self.stock_for(&levels, need, found.value.fast) } else { 0 };
         if stock > 0 && !self.may_be_fast(mine, helped, found.slot)? {
             return Ok(Look::Again);
         }

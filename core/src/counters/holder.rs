@@ -78,9 +78,9 @@ pub(crate) struct Descriptor {
     at: Offset,
     holder: Holder,
     /// The slots that it has, by account.
-    slots: HashMap<u32, u32>,
-    /// The account that was asked for last, and its slot.
-    last: (u32, u32),
+    slots: HashMap<u32, Own>,
+    /// The one that was asked for last, which is the next most of the time.
+    last: Option<(u32, Own)>,
     /// In which slots it may have stock, as the region says too; and which is the next to give way.
     fast: Vec<Option<u32>>,
     next_fast: usize,
@@ -105,6 +105,39 @@ impl Descriptor {
     /// Which program of which process.
     pub(super) fn image(&self) -> Image {
         self.holder.image
+    }
+}
+
+/// A slot of the thread's own.
+#[derive(Clone, Copy, Debug)]
+struct Own {
+    slot: u32,
+    /// How often it went the long way.
+    times: u32,
+}
+
+/// So often must a slot go the long way until it is given stock: who charges now and then
+/// keeps none from others, and what was held at most is known exactly.
+const SELDOM: u32 = 16;
+
+impl Descriptor {
+    /// Counts that the slot which was asked for last goes the long way. Whether it does often.
+    pub(super) fn is_busy(&mut self) -> bool {
+        let Some((_, own)) = &mut self.last else { return false };
+        own.times = own.times.saturating_add(1);
+        own.times > SELDOM
+    }
+
+    fn own(&mut self, account: u32) -> Option<u32> {
+        if let Some((last, own)) = self.last {
+            if last == account {
+                return Some(own.slot);
+            }
+            self.slots.insert(last, own);
+        }
+        let own = *self.slots.get(&account)?;
+        self.last = Some((account, own));
+        Some(own.slot)
     }
 }
 
@@ -178,7 +211,7 @@ impl<M: Memory> Counters<M> {
             at,
             holder,
             slots: HashMap::new(),
-            last: (u32::MAX, 0),
+            last: None,
             fast: Vec::new(),
             next_fast: 0,
             transfer: Transfer::new(),
@@ -186,7 +219,7 @@ impl<M: Memory> Counters<M> {
         };
         self.empty_leftovers(&mut claimed, index)?;
         for slot in self.slots_of(index, |_| true)? {
-            claimed.slots.insert(slot.account, slot.slot);
+            claimed.slots.insert(slot.account, Own { slot: slot.slot, times: 0 });
         }
         claimed.fast = self.fast_places(index)?.collect();
         Ok(Some(claimed))
@@ -332,12 +365,7 @@ impl<M: Memory> Counters<M> {
     ///
     /// ENOSPC: the region is full.
     pub(super) fn own_slot(&self, mine: &mut Descriptor, account: u32) -> Result<u32> {
-        // The same one as last time, most of the time.
-        if mine.last.0 == account {
-            return Ok(mine.last.1);
-        }
-        if let Some(&slot) = mine.slots.get(&account) {
-            mine.last = (account, slot);
+        if let Some(slot) = mine.own(account) {
             return Ok(slot);
         }
         let mut attempts = Attempts::new();
@@ -371,7 +399,9 @@ impl<M: Memory> Counters<M> {
             let generation = mine.holder.generation;
             transfer.set(mine.at + descriptor::LIST, List { head: Some(index), generation })?;
             if self.publish(mine.index, helped, &mine.transfer)? {
-                mine.slots.insert(account, index);
+                let own = Own { slot: index, times: 0 };
+                mine.slots.insert(account, own);
+                mine.last = Some((account, own));
                 return Ok(index);
             }
             attempts.next()?;
@@ -380,8 +410,8 @@ impl<M: Memory> Counters<M> {
 
     /// The caller's slot for an account, if it has one.
     pub(super) fn slot_of(&self, mine: &Descriptor, account: u32) -> Result<Option<Found>> {
-        let slot = if mine.last.0 == account { Some(&mine.last.1) } else { mine.slots.get(&account) };
-        slot.map(|slot| self.slot(*slot)).transpose()
+        let last = mine.last.as_ref().filter(|(last, _)| *last == account).map(|(_, own)| own);
+        last.or_else(|| mine.slots.get(&account)).map(|own| self.slot(own.slot)).transpose()
     }
 
     /// Sees to it that a slot of the caller's is among those that are looked through
@@ -395,7 +425,7 @@ impl<M: Memory> Counters<M> {
         if let Some(other) = mine.fast.get(place).copied().flatten() {
             let other = self.slot(other)?;
             // It may be an entry of a former owner.
-            if other.value.fast && mine.slots.get(&other.account) == Some(&other.slot) {
+            if other.value.fast && mine.slots.get(&other.account).is_some_and(|own| own.slot == other.slot) {
                 self.drain(mine, helped, &other, None)?;
                 return Ok(false);
             }

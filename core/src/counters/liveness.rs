@@ -11,6 +11,9 @@ use super::holder::Process;
 use crate::process::Stat;
 use crate::sys::{Errno, pidfd};
 
+/// As many are kept: a program may want to open files, too. The rest is looked up each time.
+const KEPT: usize = 64;
+
 /// Descriptors of processes that count with us.
 #[derive(Debug, Default)]
 pub(super) struct Liveness(Mutex<HashMap<Process, OwnedFd>>);
@@ -38,8 +41,7 @@ impl Liveness {
                 places.push(place);
             }
         }
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        if !watched.is_empty() && poll(&mut watched, Some(&now)).is_ok() {
+        if !watched.is_empty() && poll(&mut watched, Some(&NOW)).is_ok() {
             for (place, polled) in places.iter().zip(&watched) {
                 dead[*place] |= polled.revents().contains(PollFlags::IN);
             }
@@ -51,7 +53,7 @@ impl Liveness {
             }
         }
         // Those who left while they lived are asked about no more.
-        if known.len() > 2 * processes.len() + 16 {
+        if known.len() > processes.len().max(KEPT / 2) {
             known.retain(|process, _| processes.contains(process));
         }
         dead
@@ -71,8 +73,11 @@ fn look(process: Process, known: &mut HashMap<Process, OwnedFd>) -> bool {
             if is_another() {
                 return true;
             }
-            known.insert(process, fd);
-            false
+            if known.len() < KEPT {
+                known.insert(process, fd);
+                return false;
+            }
+            has_ended(&fd)
         }
         // No process, or a thread of another one, has the number.
         Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => true,
@@ -80,3 +85,10 @@ fn look(process: Process, known: &mut HashMap<Process, OwnedFd>) -> bool {
         Err(_) => is_another(),
     }
 }
+
+fn has_ended(process: &OwnedFd) -> bool {
+    let mut watched = [PollFd::new(process, PollFlags::IN)];
+    poll(&mut watched, Some(&NOW)).is_ok() && watched.iter().any(|polled| polled.revents().contains(PollFlags::IN))
+}
+
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
