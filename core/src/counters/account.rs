@@ -366,12 +366,12 @@ impl<M: Memory> Counters<M> {
         Name::unpack(self.memory.cell(level.at + account::NAME).load())
     }
 
-    /// Adds one to a count of an account. The tag stays: a transfer that makes it 0 comes
-    /// before or after, and both are right.
-    pub(crate) fn count(&self, which: Account, what: Counted) -> Result<()> {
+    /// Counts a failure. The tag stays: a transfer that makes the count 0 comes before
+    /// or after, and both are right.
+    pub(crate) fn count_failure(&self, which: Account) -> Result<()> {
         let mut attempts = Attempts::new();
         let level = self.level(which.index)?;
-        let cell = self.memory.cell(level.at + what as usize);
+        let cell = self.memory.cell(level.at + account::FAILURES);
         loop {
             let now = cell.load();
             // After the load: a removal writes this cell too when the record is used again.
@@ -388,13 +388,6 @@ impl<M: Memory> Counters<M> {
         let known = self.memory.word(layout::DESCRIPTORS).load(Ordering::Acquire);
         known.min(u64::from(self.layout.descriptors)) as u32
     }
-}
-
-/// What an account counts besides.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Counted {
-    Failure = account::FAILURES as isize,
-    Underflow = account::UNDERFLOWS as isize,
 }
 
 /// An account in a chain, and the one before it.

@@ -122,16 +122,15 @@ impl<M: Memory> Counters<M> {
     }
 
     /// Takes back, all in one step: what the caller's process holds, then what the group
-    /// keeps. Of which accounts (by place) more was to be taken than that.
-    pub(crate) fn uncharge(&self, mine: &mut Descriptor, charges: &[(Account, u64)]) -> Result<Vec<usize>> {
+    /// keeps. What was more than that is not taken, and counted.
+    pub(crate) fn uncharge(&self, mine: &mut Descriptor, charges: &[(Account, u64)]) -> Result<()> {
         let mut attempts = Attempts::new();
         'again: loop {
             self.take_slots(mine, charges)?;
             let helped = self.help()?;
             mine.transfer.clear();
             attempts.next()?;
-            let mut under = Vec::new();
-            for (which, &(account, amount)) in charges.iter().enumerate() {
+            for &(account, amount) in charges {
                 let level = self.check(account)?;
                 let found = self.slot(self.own_slot(mine, account.index)?)?;
                 let amount = amount as i64;
@@ -145,14 +144,15 @@ impl<M: Memory> Counters<M> {
                     kept = self.number(level, account::KEPT).clamp(0, amount - used);
                 }
                 if used + kept < amount {
-                    under.push(which);
+                    let underflows = self.number(level, account::UNDERFLOWS);
+                    mine.transfer.set(level.at + account::UNDERFLOWS, Number(underflows.wrapping_add(1)))?;
                 }
                 if let Look::Again = self.look_back(mine, helped, level, found, (used, kept))? {
                     continue 'again;
                 }
             }
             if self.publish(mine.index, helped, &mine.transfer)? {
-                return Ok(under);
+                return Ok(());
             }
         }
     }

@@ -31,14 +31,15 @@ mod mapping;
 mod names;
 mod quick;
 mod region;
+mod seat;
 mod transfer;
 mod value;
 
-pub(crate) use quick::{charge_quickly, uncharge_quickly};
+pub(crate) use quick::{charge_again, charge_quickly, uncharge_again, uncharge_quickly};
 pub(crate) use region::Region;
+pub(crate) use seat::{charge_known, uncharge_known};
 
 use crate::error::{Error, Result};
-use account::Counted;
 use cell::Memory;
 use layout::Layout;
 
@@ -64,6 +65,15 @@ pub(crate) struct Account {
     index: u32,
     /// The number of its group, which tells it from a later one in the same place.
     group: u64,
+}
+
+impl Account {
+    /// No account: no group has the number 0.
+    const NONE: Account = Account { index: 0, group: 0 };
+
+    fn index(self) -> u32 {
+        self.index
+    }
 }
 
 /// How far a charge may go.

@@ -5,33 +5,44 @@
 //! them. Only the thread itself gives a slot stock again; so if the low half is still
 //! what it remembers, nobody has drained the slot, and all levels were charged beforehand.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
 use super::Counters;
 use super::cell::{Memory, Offset};
 use super::holder::Descriptor;
 use super::layout::slot;
 use super::mapping::Mapping;
-use super::region::Region;
 use super::transfer::MARK_VERSION;
 use super::value::{ASKED, FAST, STOCK, STOCK_BITS};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sys::fork::Origin;
 
 /// Charges, if the thread has stock for it. `key` is what this process calls the account;
-/// 0 is none. `false`: go the long way.
-#[inline]
+/// 0 is none. `false`: go the long way, which begins with [`charge_again`].
+///
+/// Nothing is called from here, and little is looked at: what a call leaves on the stack
+/// has to be written before a locked operation can begin, and costs as much as that.
+#[inline(always)]
 pub(crate) fn charge_quickly(key: u64, amount: u64) -> bool {
     QUICK.try_with(|quick| quick.change(key, Way::Charge, amount)).unwrap_or(false)
 }
 
 /// Takes back, if that only fills the thread's stock, and not too much.
-#[inline]
+#[inline(always)]
 pub(crate) fn uncharge_quickly(key: u64, amount: u64) -> bool {
     QUICK.try_with(|quick| quick.change(key, Way::Uncharge, amount)).unwrap_or(false)
+}
+
+/// Once more, with all that the quick way leaves out.
+pub(crate) fn charge_again(key: u64, amount: u64) -> bool {
+    QUICK.try_with(|quick| quick.change_again(key, Way::Charge, amount)).unwrap_or(false)
+}
+
+/// The same for taking back.
+pub(crate) fn uncharge_again(key: u64, amount: u64) -> bool {
+    QUICK.try_with(|quick| quick.change_again(key, Way::Uncharge, amount)).unwrap_or(false)
 }
 
 #[derive(Clone, Copy)]
@@ -42,15 +53,22 @@ enum Way {
 
 /// What a thread remembers, for its own eyes.
 struct Quick {
-    /// The process that it is true in, not the children that it forks.
-    origin: Cell<Option<Origin>>,
-    places: [Place; PLACES],
+    /// What tells a forked child that nothing of this is true in it, and what it said.
+    page: Cell<&'static AtomicU64>,
+    origin: Cell<u64>,
+    uses_of_others: Cell<u32>,
+    /// The first is that of the slot that was remembered last: where it is need not be
+    /// worked out. It goes to one of the others when another is remembered.
+    places: [Place; 1 + PLACES],
 }
 
 const PLACES: usize = 64;
 
 /// The key of a place that remembers nothing: 0 is what callers have who know no key.
 const NOBODY: u64 = u64::MAX;
+
+/// What is looked at before there is a page; no key goes with it.
+static NO_PAGE: AtomicU64 = AtomicU64::new(0);
 
 /// One slot.
 struct Place {
@@ -61,62 +79,95 @@ struct Place {
     /// that nothing need be stored when they take turns: a locked operation waits for
     /// the stores before it, which costs as much as the operation.
     low: [Cell<u64>; 2],
+    /// For how many changes more it is remembered for both, since they do not take turns.
+    runs: Cell<u32>,
     /// As much stock as it may have: no more than is held, and not too much.
     most: Cell<u64>,
     /// The marks of stock in the region, and the version that goes with them.
     marks: Cell<[*const AtomicU64; 2]>,
     version: Cell<u64>,
+    /// The stock was between these. So it may be again, and nothing need be marked.
     least_seen: Cell<u64>,
-    most_seen: Cell<u64>,
+    range_seen: Cell<u64>,
 }
+
+/// Of so many changes of a slot in another place one brings it to the first.
+const OFTEN: u32 = 64;
+
+/// Charges without a turn after which it is tried whether they take turns.
+const RUNS: u32 = 16;
 
 thread_local! {
     static QUICK: Quick = const {
         Quick {
-            origin: Cell::new(None),
-            places: [const {
-                Place {
-                    key: Cell::new(NOBODY),
-                    word: Cell::new(ptr::null()),
-                    low: [const { Cell::new(0) }; 2],
-                    most: Cell::new(0),
-                    marks: Cell::new([ptr::null(); 2]),
-                    version: Cell::new(0),
-                    least_seen: Cell::new(0),
-                    most_seen: Cell::new(0),
-                }
-            }; PLACES],
+            page: Cell::new(&NO_PAGE),
+            origin: Cell::new(0),
+            uses_of_others: Cell::new(0),
+            places: [const { Place::nobody() }; 1 + PLACES],
         }
     };
-
-    /// The descriptors that this thread has.
-    static SEATS: Seats = const { Seats(RefCell::new(Vec::new())) };
 }
 
 impl Quick {
-    #[inline]
+    #[inline(always)]
     fn change(&self, key: u64, way: Way, amount: u64) -> bool {
-        let place = self.place(key);
-        if place.key.get() != key || self.origin.get() != Some(Origin::here()) {
+        let place = &self.places[0];
+        // One branch for both.
+        let differ = place.key.get() ^ key | self.page.get().load(Ordering::Relaxed) ^ self.origin.get();
+        if differ != 0 || amount > STOCK {
             return false;
         }
-        let (expected, others) = match way {
-            Way::Charge => (&place.low[0], &place.low[1]),
-            Way::Uncharge => (&place.low[1], &place.low[0]),
+        let [expected, others] = place.expected(way);
+        let low = expected.get();
+        let new = match way {
+            Way::Charge => low.wrapping_sub(amount),
+            Way::Uncharge => low.wrapping_add(amount),
         };
+        let stock = match way {
+            Way::Charge => (low & STOCK).wrapping_sub(amount),
+            Way::Uncharge => (low & STOCK) + amount,
+        };
+        if stock.wrapping_sub(place.least_seen.get()) > place.range_seen.get() {
+            return false;
+        }
+        // SAFETY: the word is within a mapping that one of this thread's seats keeps;
+        // a seat's places are forgotten before it goes.
+        let word = unsafe { &*place.word.get() };
+        if word.compare_exchange(low, new, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        if others.get() != new {
+            others.set(new);
+            if place.runs.get() > 0 {
+                place.runs.set(place.runs.get() - 1);
+                expected.set(new);
+            }
+        }
+        true
+    }
+
+    /// The same for any place, with what the slot is now, and with marks.
+    fn change_again(&self, key: u64, way: Way, amount: u64) -> bool {
+        let place = self.place(key);
+        if place.key.get() != key || self.page.get().load(Ordering::Relaxed) != self.origin.get() {
+            return false;
+        }
+        let [expected, others] = place.expected(way);
+        // SAFETY: as above.
+        let word = unsafe { &*place.word.get() };
         let mut low = expected.get();
         // The second time with what was found the first time.
         for _ in 0..2 {
             let Some(new) = place.after(way, low, amount) else { return false };
-            // SAFETY: the word is within a mapping that one of this thread's seats keeps;
-            // a seat's places are forgotten before it goes.
-            let word = unsafe { &*place.word.get() };
             match word.compare_exchange(low, new, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => {
-                    if others.get() != new {
-                        others.set(new);
+                    others.set(new);
+                    if place.runs.get() > 0 {
+                        place.runs.set(place.runs.get() - 1);
+                        expected.set(new);
                     }
                     place.see(new & STOCK);
+                    self.promote(place);
                     return true;
                 }
                 // Drained, or somebody tries to.
@@ -127,14 +178,41 @@ impl Quick {
                 Err(found) => low = found,
             }
             expected.set(low);
+            place.runs.set(RUNS);
         }
         false
     }
 
-    #[inline]
+    /// Where a key is, or would be but for the first place.
     fn place(&self, key: u64) -> &Place {
+        if self.places[0].key.get() == key { &self.places[0] } else { self.usual_place(key) }
+    }
+
+    fn usual_place(&self, key: u64) -> &Place {
         // Handles are numbered from 1 on above 16 bits, resources below.
-        &self.places[(key >> 16 ^ key.wrapping_mul(5)) as usize % PLACES]
+        &self.places[1 + (key >> 16 ^ key.wrapping_mul(5)) as usize % PLACES]
+    }
+
+    /// The first place, whoever had it being moved.
+    fn make_room(&self) -> &Place {
+        let first = &self.places[0];
+        if first.key.get() != NOBODY {
+            self.usual_place(first.key.get()).become_like(first);
+        }
+        first
+    }
+
+    /// Whoever is used often gets the first place; not at once, as several may take turns.
+    fn promote(&self, place: &Place) {
+        let uses = self.uses_of_others.get();
+        self.uses_of_others.set(uses.wrapping_add(1));
+        if uses.is_multiple_of(OFTEN) && !ptr::eq(place, &self.places[0]) {
+            let moved = Place::nobody();
+            moved.become_like(place);
+            place.key.set(NOBODY);
+            place.word.set(ptr::null());
+            self.make_room().become_like(&moved);
+        }
     }
 
     fn forget(&self, which: impl Fn(&Place) -> bool) {
@@ -146,7 +224,41 @@ impl Quick {
 }
 
 impl Place {
-    #[inline]
+    const fn nobody() -> Place {
+        Place {
+            key: Cell::new(NOBODY),
+            word: Cell::new(ptr::null()),
+            low: [const { Cell::new(0) }; 2],
+            runs: Cell::new(0),
+            most: Cell::new(0),
+            marks: Cell::new([ptr::null(); 2]),
+            version: Cell::new(0),
+            least_seen: Cell::new(0),
+            range_seen: Cell::new(0),
+        }
+    }
+
+    /// What this way remembers, and the other.
+    #[inline(always)]
+    fn expected(&self, way: Way) -> [&Cell<u64>; 2] {
+        match way {
+            Way::Charge => [&self.low[0], &self.low[1]],
+            Way::Uncharge => [&self.low[1], &self.low[0]],
+        }
+    }
+
+    fn become_like(&self, other: &Place) {
+        self.key.set(other.key.get());
+        self.word.set(other.word.get());
+        self.low.iter().zip(&other.low).for_each(|(low, other)| low.set(other.get()));
+        self.runs.set(other.runs.get());
+        self.most.set(other.most.get());
+        self.marks.set(other.marks.get());
+        self.version.set(other.version.get());
+        self.least_seen.set(other.least_seen.get());
+        self.range_seen.set(other.range_seen.get());
+    }
+
     fn after(&self, way: Way, low: u64, amount: u64) -> Option<u64> {
         let stock = low & STOCK;
         match way {
@@ -155,102 +267,24 @@ impl Place {
         }
     }
 
-    #[inline]
     fn see(&self, stock: u64) {
-        if stock < self.least_seen.get() {
-            self.mark(0, &self.least_seen, stock);
-        } else if stock > self.most_seen.get() {
-            self.mark(1, &self.most_seen, stock);
+        let (least, most) = (self.least_seen.get(), self.least_seen.get() + self.range_seen.get());
+        if stock < least {
+            self.least_seen.set(stock);
+            self.range_seen.set(most - stock);
+            self.mark(0, stock);
+        } else if stock > most {
+            self.range_seen.set(stock - least);
+            self.mark(1, stock);
         }
     }
 
     /// Tells whoever drains the slot how much of its stock was used at most, or how
     /// little. After the charge: if the thread is killed in between, the slot itself says it.
-    #[cold]
-    fn mark(&self, which: usize, seen: &Cell<u64>, stock: u64) {
-        seen.set(stock);
+    fn mark(&self, which: usize, stock: u64) {
         let mark = self.marks.get()[which];
         // SAFETY: as the word.
         unsafe { &*mark }.store((self.version.get() & MARK_VERSION) << STOCK_BITS | stock, Ordering::Relaxed);
-    }
-}
-
-/// A thread's descriptor in a region.
-struct Seat {
-    counters: Arc<Counters<Mapping>>,
-    /// As long as somebody has a handle on it.
-    region: Weak<Region>,
-    descriptor: Box<Descriptor>,
-    origin: Origin,
-}
-
-impl Seat {
-    /// Of this process, not of one that forked it.
-    fn is_ours(&self) -> bool {
-        self.origin.is_here()
-    }
-
-    fn leave(&self) {
-        let _ = QUICK.try_with(|quick| quick.forget(|place| self.counters.memory.has(place.word.get())));
-        if self.is_ours() {
-            self.descriptor.leave(&self.counters);
-        }
-    }
-}
-
-struct Seats(RefCell<Vec<Seat>>);
-
-impl Drop for Seats {
-    fn drop(&mut self) {
-        self.0.get_mut().iter().for_each(Seat::leave);
-    }
-}
-
-impl Region {
-    /// Does something with the calling thread's descriptor, which it gets if it has none.
-    pub(super) fn with_descriptor<T>(
-        self: &Arc<Region>,
-        act: impl FnOnce(&Counters<Mapping>, &mut Descriptor) -> Result<T>,
-    ) -> Result<T> {
-        let ended = |_| Error::new(libc::ENOTRECOVERABLE, "the thread is ending: it can count no more");
-        SEATS.try_with(|seats| self.seated(seats, act)).map_err(ended)?
-    }
-
-    fn seated<T>(
-        self: &Arc<Region>,
-        seats: &Seats,
-        act: impl FnOnce(&Counters<Mapping>, &mut Descriptor) -> Result<T>,
-    ) -> Result<T> {
-        let Ok(mut seats) = seats.0.try_borrow_mut() else {
-            return Err(Error::new(libc::EDEADLK, "a signal handler cannot charge: it may have interrupted a charge"));
-        };
-        let is_this = |seat: &Seat| Arc::ptr_eq(&seat.counters, self.counters()) && seat.is_ours();
-        let at = match seats.iter().position(is_this) {
-            Some(at) => at,
-            None => {
-                // Those that nobody has a handle on any more, and those of before a fork.
-                seats.retain(|seat| {
-                    let stays = seat.is_ours() && seat.region.strong_count() > 0;
-                    if !stays {
-                        seat.leave();
-                    }
-                    stays
-                });
-                let origin = Origin::here();
-                let descriptor = Box::new(self.counters().claim(self.image()?)?);
-                seats.push(Seat {
-                    counters: Arc::clone(self.counters()),
-                    region: Arc::downgrade(self),
-                    descriptor,
-                    origin,
-                });
-                seats.len() - 1
-            }
-        };
-        match seats.get_mut(at) {
-            Some(seat) => act(&seat.counters, &mut seat.descriptor),
-            None => Err(Error::new(libc::ENOTRECOVERABLE, "a descriptor was lost")),
-        }
     }
 }
 
@@ -264,6 +298,12 @@ impl Counters<Mapping> {
     fn most_stock(&self, account: u32) -> Result<u64> {
         Ok(2 << self.link(self.level(account)?).batch.min(STOCK_BITS as u8 - 2))
     }
+}
+
+/// Forgets what the calling thread remembers of a region.
+pub(super) fn forget(counters: &Counters<Mapping>) {
+    // At the end of the thread there is nothing left to forget.
+    let _ = QUICK.try_with(|quick| quick.forget(|place| counters.memory.has(place.word.get())));
 }
 
 /// Remembers a slot of the calling thread's under a key, if it has stock.
@@ -286,18 +326,21 @@ pub(super) fn remember(counters: &Counters<Mapping>, key: u64, descriptor: &Desc
         if key == 0 {
             return;
         }
-        let origin = Origin::here();
-        if quick.origin.replace(Some(origin)) != Some(origin) {
+        let (page, origin) = Origin::page();
+        if quick.origin.replace(origin) != origin {
             quick.forget(|_| true);
         }
+        quick.page.set(page);
         let stock = u64::from(found.value.stock);
+        let place = quick.make_room();
         place.word.set(word);
         place.low.iter().for_each(|low| low.set(found.value.low()));
+        place.runs.set(0);
         place.most.set(most_stock);
         place.marks.set([least, most]);
         place.version.set(found.version);
         place.least_seen.set(stock);
-        place.most_seen.set(stock);
+        place.range_seen.set(0);
         place.key.set(key);
     });
     Ok(())

@@ -7,7 +7,7 @@ use super::holder::{Descriptor, Image, Process};
 use super::layout::FAST_PLACES;
 use super::mapping::Mapping;
 use super::names::STANDARD;
-use super::{Account, Bound, Counted, Counters, Crossed, Figures, MOST, Owner, Refused, quick};
+use super::{Account, Bound, Counters, Crossed, Figures, MOST, Owner, Refused, quick};
 use crate::error::{Error, Result};
 use crate::process::{self, Stat};
 
@@ -102,7 +102,16 @@ impl Region {
             remember(counters, key, mine, charges)?;
             Ok(charged)
         });
+        self.know_one(key, charges, owner);
         charged.map_err(Refused::Failed)?
+    }
+
+    fn know_one(self: &Arc<Region>, key: u64, charges: &[(Account, u64)], owner: Owner) {
+        if let [(account, _)] = charges
+            && owner == Owner::Process
+        {
+            self.know(key, *account);
+        }
     }
 
     /// As much as fits, up to the amount; 0 as well. The group that has no more, if it
@@ -127,10 +136,7 @@ impl Region {
     pub(crate) fn uncharge(self: &Arc<Region>, key: u64, charges: &[(Account, u64)]) -> Result<()> {
         check(charges)?;
         self.with_descriptor(|counters, mine| {
-            let under = counters.uncharge(mine, charges)?;
-            for (account, _) in under.iter().filter_map(|which| charges.get(*which)) {
-                counters.count(*account, Counted::Underflow)?;
-            }
+            counters.uncharge(mine, charges)?;
             remember(counters, key, mine, charges)
         })
     }
@@ -138,7 +144,7 @@ impl Region {
     /// Counts a refusal.
     pub(crate) fn count_failure(self: &Arc<Region>, account: Account) -> Result<()> {
         self.whole()?;
-        self.counters.count(account, Counted::Failure)
+        self.counters.count_failure(account)
     }
 
     /// The figures of all of these at one instant, at which no dead process holds any.

@@ -4,7 +4,7 @@
 use super::Severity;
 use super::accounts::Standing;
 use super::resource::Resource;
-use crate::counters::{Account, Bound, Crossed, MOST, Owner, Refused};
+use crate::counters::{self, Account, Bound, Crossed, MOST, Owner, Refused};
 use crate::error::{Error, Refusal, Result};
 use crate::group::Group;
 
@@ -39,6 +39,16 @@ impl Group {
     #[cold]
     #[inline(never)]
     pub(super) fn charge_one(&self, resource: Resource, amount: u64, severity: Severity) -> Result<()> {
+        let key = self.accounts().key(resource);
+        if counters::charge_again(key, amount) {
+            return Ok(());
+        }
+        if let Some(crossed) = counters::charge_known(key, amount, severity.bound()) {
+            if !crossed.is_empty() {
+                self.tell_of(&[(resource, amount)], severity, &crossed);
+            }
+            return Ok(());
+        }
         self.charge_all(&[(resource, amount)], severity, Owner::Process)
     }
 
@@ -46,6 +56,10 @@ impl Group {
     #[cold]
     #[inline(never)]
     pub(super) fn uncharge_one(&self, resource: Resource, amount: u64) -> Result<()> {
+        let key = self.accounts().key(resource);
+        if counters::uncharge_again(key, amount) || counters::uncharge_known(key, amount) {
+            return Ok(());
+        }
         self.uncharge_all(&[(resource, amount)])
     }
 
@@ -58,7 +72,7 @@ impl Group {
         let attempt = || region.charge(charges.key, &charges.accounts, severity.bound(), owner);
         match self.with_one_retry(&charges, attempt)? {
             Ok(crossed) => {
-                self.tell_of(&charges, severity, &crossed);
+                self.tell_of(&charges.amounts, severity, &crossed);
                 Ok(())
             }
             Err(full) => Err(self.refuse(&full, severity)),
@@ -76,8 +90,7 @@ impl Group {
         };
         match self.with_one_retry(&charges, attempt)? {
             Ok((granted, crossed)) => {
-                let charges = Charges { amounts: vec![(resource, granted)], ..charges };
-                self.tell_of(&charges, severity, &crossed);
+                self.tell_of(&[(resource, granted)], severity, &crossed);
                 Ok(granted)
             }
             Err(full) => {
@@ -144,13 +157,13 @@ impl Group {
         }
     }
 
-    fn tell_of(&self, charges: &Charges, severity: Severity, crossed: &Crossed) {
+    fn tell_of(&self, charges: &[(Resource, u64)], severity: Severity, crossed: &Crossed) {
         if severity != Severity::Limit {
             return;
         }
         for &(which, number) in crossed {
             // A group above that went meanwhile has nobody to be told of it.
-            if let (Some(&(resource, amount)), Ok(group)) = (charges.amounts.get(which), self.level(number)) {
+            if let (Some(&(resource, amount)), Ok(group)) = (charges.get(which), self.level(number)) {
                 self.hierarchy().tell_of_barrier(&group, resource, amount);
             }
         }
