@@ -70,10 +70,6 @@ pub(crate) struct Account {
 impl Account {
     /// No account: no group has the number 0.
     const NONE: Account = Account { index: 0, group: 0 };
-
-    fn index(self) -> u32 {
-        self.index
-    }
 }
 
 /// How far a charge may go.

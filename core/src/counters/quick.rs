@@ -9,13 +9,13 @@ use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Counters;
 use super::cell::{Memory, Offset};
 use super::holder::Descriptor;
 use super::layout::slot;
 use super::mapping::Mapping;
 use super::transfer::MARK_VERSION;
 use super::value::{ASKED, FAST, STOCK, STOCK_BITS};
+use super::{Account, Counters};
 use crate::error::Result;
 use crate::sys::fork::Origin;
 
@@ -307,22 +307,24 @@ pub(super) fn forget(counters: &Counters<Mapping>) {
 }
 
 /// Remembers a slot of the calling thread's under a key, if it has stock.
-pub(super) fn remember(counters: &Counters<Mapping>, key: u64, descriptor: &Descriptor, account: u32) -> Result<()> {
-    let Some(found) = counters.slot_of(descriptor, account)? else { return Ok(()) };
+pub(super) fn remember(
+    counters: &Counters<Mapping>,
+    key: u64,
+    descriptor: &Descriptor,
+    account: Account,
+) -> Result<()> {
+    let Some(found) = counters.slot_of(descriptor, account.index)? else { return Ok(()) };
     // What is remembered of a slot that lost its stock finds that out by itself.
     if !found.value.fast {
         return Ok(());
     }
+    // A removed group's place in the region may be another's by now, with a slot of ours.
+    let key = if counters.check(account).is_ok() { key } else { 0 };
     let [word, least, most] = counters.quick_words(found.at);
-    let most_stock = counters.most_stock(account)?.min(found.value.reserve);
+    let most_stock = counters.most_stock(account.index)?.min(found.value.reserve);
     let _ = QUICK.try_with(|quick| {
-        let place = quick.place(key);
         // One key for a slot: what is remembered of it is remembered once.
-        if ptr::eq(place.word.get(), word) {
-            place.key.set(NOBODY);
-        } else {
-            quick.forget(|place| ptr::eq(place.word.get(), word));
-        }
+        quick.forget(|place| ptr::eq(place.word.get(), word));
         if key == 0 {
             return;
         }

@@ -269,7 +269,7 @@ impl Region {
 /// its key, several under none.
 fn remember(counters: &Counters<Mapping>, key: u64, mine: &Descriptor, charges: &[(Account, u64)]) -> Result<()> {
     let key = if charges.len() == 1 { key } else { 0 };
-    charges.iter().try_for_each(|(account, _)| quick::remember(counters, key, mine, account.index))
+    charges.iter().try_for_each(|(account, _)| quick::remember(counters, key, mine, *account))
 }
 
 /// E2BIG: so many at once that the places for stock would not do. EINVAL: too much.

@@ -19,7 +19,7 @@ pub(crate) fn charge_known(key: u64, amount: u64, bound: Bound) -> Option<Crosse
     }
     with_known(key, |counters, mine, account| {
         let crossed = counters.charge(mine, &[(account, amount)], bound, Owner::Process).ok()?;
-        quick::remember(counters, key, mine, account.index()).ok()?;
+        quick::remember(counters, key, mine, account).ok()?;
         Some(crossed)
     })
 }
@@ -31,7 +31,7 @@ pub(crate) fn uncharge_known(key: u64, amount: u64) -> bool {
     }
     let done = with_known(key, |counters, mine, account| {
         counters.uncharge(mine, &[(account, amount)]).ok()?;
-        quick::remember(counters, key, mine, account.index()).ok()
+        quick::remember(counters, key, mine, account).ok()
     });
     done.is_some()
 }

@@ -192,3 +192,24 @@ fn another_thread_takes_back() {
     let figures = bench.read(account);
     assert_eq!((figures.held, figures.underflow), (0, 0));
 }
+
+/// R6.3: the handle of a group that was removed does not reach the one that came into its
+/// place.
+#[test]
+fn a_removed_account_stays_removed() {
+    let bench = Bench::new("removed");
+    let (group, account) = bench.account(&[]);
+    let key = 9 << 16 | 4;
+    let charge = || bench.region.charge(key, &[(account, 1)], Bound::Limit, Owner::Process);
+    charge().unwrap();
+    bench.region.uncharge(key, &[(account, 1)]).unwrap();
+    bench.region.remove_group(group).unwrap();
+    let (_, other) = bench.account(&[]);
+    assert_eq!(other.index, account.index);
+    for _ in 0..100 {
+        bench.charge(other, 1, Bound::Limit).unwrap();
+        assert!(charge().is_err());
+        assert!(!charge_quickly(key, 1) && !charge_again(key, 1));
+    }
+    assert_eq!(bench.held(other), 100);
+}
