@@ -55,8 +55,10 @@ impl Standing {
 
 impl<M: Memory> Counters<M> {
     /// A number that no group was given before.
-    pub(crate) fn new_group(&self) -> u64 {
-        self.memory.word(layout::GROUPS).fetch_add(1) + 1
+    pub(crate) fn new_group(&self) -> Result<u64> {
+        let last = self.memory.word(layout::GROUPS).fetch_add(1);
+        // A name has room for no more, and nobody has made so many.
+        if last >= (1 << 52) - 1 { Err(damaged("there were too many groups")) } else { Ok(last + 1) }
     }
 
     /// The account of a resource in a group, if there is one.
@@ -81,6 +83,12 @@ impl<M: Memory> Counters<M> {
         };
         if let Some(found) = self.find(group, resource)? {
             return Ok(found);
+        }
+        if path.len() > MOST_LEVELS {
+            return Err(Error::new(
+                libc::E2BIG,
+                format!("a group more than {MOST_LEVELS} levels deep has no counters"),
+            ));
         }
         // From the root down, so that a parent is there before its children.
         let mut parent = None;
@@ -170,7 +178,12 @@ impl<M: Memory> Counters<M> {
             if let Some(slot) = self.fast_below(level, None)? {
                 self.drain(mine, helped, &slot, None)?;
             } else if self.limit(level) - self.pool(level).free != 0 || self.link(level).children != 0 {
-                if self.is_current(helped) && !self.retire_the_dead(mine)? && self.is_current(helped) {
+                let retired = self.retired();
+                if self.is_current(helped)
+                    && !self.retire_the_dead(mine)?
+                    && self.help().is_ok()
+                    && self.retired() == retired
+                {
                     return Err(Error::new(libc::EBUSY, "it holds something"));
                 }
             } else if self.unlink(mine, helped, level)? {
@@ -178,6 +191,11 @@ impl<M: Memory> Counters<M> {
             }
             attempts.next()?;
         }
+    }
+
+    /// Whether there are accounts right below it.
+    pub(crate) fn has_children(&self, which: Account) -> Result<bool> {
+        Ok(self.link(self.level(which.index)?).children != 0)
     }
 
     fn unlink(&self, mine: &mut Descriptor, helped: Helped, level: Level) -> Result<bool> {
@@ -403,8 +421,9 @@ pub(super) struct Held {
     pub(super) least: i64,
 }
 
-/// No hierarchy is deeper: one transfer has to write them all.
-const MOST_LEVELS: usize = layout::ENTRIES;
+/// No account is deeper: taking the stock of a slot back is one transfer, with a pool and two
+/// marks for each level.
+const MOST_LEVELS: usize = (layout::ENTRIES - 4) / 3;
 
 /// Accounts from one up to the root's.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@
 use super::account::{Held, Level, Levels, Standing, UNLIMITED};
 use super::cell::{Memory, Word};
 use super::holder::{Descriptor, Found};
-use super::layout::{account, slot};
+use super::layout::{account, damaged, slot};
 use super::transfer::{Helped, MARK_VERSION};
 use super::value::{MOST_FAST, MOST_RESERVE, Number, Pool, STOCK, STOCK_BITS, Slot};
 use super::{Account, Attempts, Bound, Counters, Crossed, Owner, Refused, mutated};
@@ -62,6 +62,7 @@ impl<M: Memory> Counters<M> {
                 self.take_slots(mine, charges)?;
             }
             let helped = self.help()?;
+            let retired = self.retired();
             mine.transfer.clear();
             crossed.clear();
             attempts.next()?;
@@ -80,10 +81,13 @@ impl<M: Memory> Counters<M> {
                         continue 'again;
                     }
                     Look::Full(level) => {
-                        if !self.is_current(helped)
-                            || !mutated(3) && self.retire_the_dead(mine)?
-                            || !self.is_current(helped)
-                        {
+                        // At that instant nobody else had stock. Whoever lives now lived then; so if
+                        // nobody's was given back since, no dead process held anything then.
+                        if !self.is_current(helped) || !mutated(3) && self.retire_the_dead(mine)? {
+                            continue 'again;
+                        }
+                        self.help()?;
+                        if !mutated(6) && self.retired() != retired {
                             continue 'again;
                         }
                         return Err(Refused::Full { which, group: self.name(level).group });
@@ -192,9 +196,11 @@ impl<M: Memory> Counters<M> {
                 }
                 // Whoever has stock may charge it unseen: nobody has any beyond the barrier.
                 if full || after < floor && others > 0 && !mutated(8) {
-                    let other = self.fast_below(level, slot)?;
-                    // None: it lost that meanwhile.
-                    return Ok(other.map_or(Look::Again, |other| Look::Wants(other, level)));
+                    return match self.fast_below(level, slot)? {
+                        Some(other) => Ok(Look::Wants(other, level)),
+                        None if self.is_current(helped) => Err(damaged("somebody has stock, and it is nowhere")),
+                        None => Ok(Look::Again),
+                    };
                 }
                 // Nobody else has stock there now, so what is held is known.
                 if bound == Bound::Limit && after < floor && pool.free.wrapping_add(value.credit()) >= floor {
@@ -221,7 +227,7 @@ impl<M: Memory> Counters<M> {
     /// How much stock a slot gets when the levels give so much already: a batch, if
     /// there is plenty left of it, or none.
     fn stock_for(&self, levels: &Levels, need: i64, was_fast: bool) -> i64 {
-        let descriptors = i64::from(self.descriptors());
+        let descriptors = i64::from(self.descriptors().min(MANY));
         let has_plenty = |standing: &Standing| {
             let Standing { pool, floor, batch, .. } = *standing;
             let left = pool.free.wrapping_sub(need).wrapping_sub(batch);
@@ -395,6 +401,9 @@ struct Stock {
 impl Stock {
     const NONE: Stock = Stock { least: 0, most: 0 };
 }
+
+/// More threads than these are not counted on to want stock at the same time.
+const MANY: u32 = 64;
 
 fn too_much() -> Error {
     Error::new(libc::EOVERFLOW, "more than 2^50 of it would be held")

@@ -6,7 +6,7 @@
 use super::account::{Level, NO_BARRIER, UNLIMITED};
 use super::cell::Memory;
 use super::holder::Descriptor;
-use super::layout::account;
+use super::layout::{account, damaged};
 use super::transfer::Helped;
 use super::value::{Number, Pool};
 use super::{Account, Attempts, Counters, Figures, MOST};
@@ -16,8 +16,10 @@ impl<M: Memory> Counters<M> {
     /// The figures of these accounts at one instant, when no dead process holds any.
     pub(crate) fn read(&self, mine: &mut Descriptor, accounts: &[Account]) -> Result<Vec<Figures>> {
         // Who dies from now on dies afterwards.
-        while self.retire_the_dead(mine)? {}
         let mut attempts = Attempts::new();
+        while self.retire_the_dead(mine)? {
+            attempts.next()?;
+        }
         'again: loop {
             attempts.next()?;
             let helped = self.help()?;
@@ -68,6 +70,8 @@ impl<M: Memory> Counters<M> {
         }
         if let Some(other) = self.somebody_fast(level.index, None)? {
             self.drain(mine, helped, &other, quiet.then_some(level))?;
+        } else if self.is_current(helped) {
+            return Err(damaged("somebody has stock, and it is nowhere"));
         }
         Ok(None)
     }

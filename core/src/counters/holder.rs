@@ -13,20 +13,25 @@ use super::account::Levels;
 use super::cell::{Cell, Memory, Offset, Word};
 use super::layout::{self, FAST_PLACES, Layout, descriptor, slot};
 use super::transfer::{Helped, Transfer};
-use super::value::{GENERATIONS, List, Owner, Room, Slot, Value};
+use super::value::{GENERATIONS, List, Number, Owner, Room, Slot, Value};
 use super::{Attempts, Counters, mutated};
 use crate::error::{Error, Result};
 
 /// A process, as everybody in its pid and time namespace sees it: 22 bits of its
-/// number below 42 of its start time, in ticks. Never 0.
+/// number, 8 of the boot's id, and 34 of its start time, in ticks (five years). Never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Process(pub(crate) u64);
 
 const PID_BITS: u32 = 22;
 
 impl Process {
-    pub(crate) fn new(pid: i32, start_time: u64) -> Process {
-        Process(start_time << PID_BITS | pid as u64 & ((1 << PID_BITS) - 1))
+    pub(crate) fn new(pid: i32, boot: u8, start_time: u64) -> Process {
+        Process(start_time << (PID_BITS + 8) | u64::from(boot) << PID_BITS | pid as u64 & ((1 << PID_BITS) - 1))
+    }
+
+    /// A few bits of the id of the boot that it ran in.
+    pub(crate) fn boot(self) -> u8 {
+        (self.0 >> PID_BITS) as u8
     }
 
     pub(crate) fn pid(self) -> i32 {
@@ -100,6 +105,12 @@ impl Descriptor {
         };
         // Nobody else changes it while its owner lives.
         let _ = cell.compare_exchange(self.holder.pack(), to);
+    }
+
+    /// Whether the region says that it is the caller's still. It is not if the process
+    /// was taken for dead: it was restored from an image, and has another start time.
+    pub(crate) fn is_held<M: Memory>(&self, counters: &Counters<M>) -> bool {
+        counters.memory.cell(self.at + descriptor::HOLDER).load() == self.holder.pack()
     }
 
     /// Which program of which process.
@@ -188,6 +199,8 @@ impl<M: Memory> Counters<M> {
     fn take_over(&self, index: u32, image: Image) -> Result<Option<Descriptor>> {
         let at = self.layout.descriptor(index)?;
         self.memory.allocate(at, Layout::DESCRIPTOR)?;
+        // So that the list is what the dead owner's last transfer made it.
+        self.help()?;
         let was = self.memory.cell(at + descriptor::HOLDER).load();
         if let Some(holder) = Holder::unpack(was)
             && !self.is_dead(holder)
@@ -265,6 +278,11 @@ impl<M: Memory> Counters<M> {
         Ok(holders)
     }
 
+    /// How many slots of dead processes were ever given back.
+    pub(super) fn retired(&self) -> i64 {
+        Number::unpack(self.memory.cell(layout::RETIRED).load()).0
+    }
+
     /// Gives back what dead processes held. Whether there was any.
     pub(super) fn retire_the_dead(&self, mine: &mut Descriptor) -> Result<bool> {
         let known = self.descriptors();
@@ -322,8 +340,10 @@ impl<M: Memory> Counters<M> {
             } else {
                 let owner = Owner::unpack(self.memory.cell(found.at + slot::OWNER).load());
                 let room = Room::unpack(self.memory.cell(layout::SLOT_ROOM).load());
+                let retired = self.retired();
                 let transfer = &mut mine.transfer;
                 transfer.clear();
+                transfer.set(layout::RETIRED, Number(retired.wrapping_add(1)))?;
                 self.give_back(transfer, found.account, found.value.used())?;
                 transfer.set(found.at + slot::VALUE, Slot::EMPTY)?;
                 transfer.set(found.at + slot::OWNER, Owner { descriptor: None, account: 0, next: room.free })?;
@@ -383,12 +403,16 @@ impl<M: Memory> Counters<M> {
                     (room.next, Room { next: room.next + 1, ..room })
                 }
                 None if self.is_current(helped) => {
+                    attempts.next()?;
                     if self.retire_the_dead(mine)? {
                         continue;
                     }
                     return Err(Error::new(libc::ENOSPC, "the hierarchy's counters have no room for another holder"));
                 }
-                None => continue,
+                None => {
+                    attempts.next()?;
+                    continue;
+                }
             };
             let at = self.layout.slot(index)?;
             let transfer = &mut mine.transfer;

@@ -28,6 +28,8 @@ pub(super) const ACCOUNT_ROOM: Offset = 384;
 pub(super) const SLOT_ROOM: Offset = 400;
 /// How many resources are known besides the standard ones.
 pub(super) const NAMED: Offset = 416;
+/// How many slots of dead processes were given back.
+pub(super) const RETIRED: Offset = 432;
 const CONTROL: usize = 4096;
 
 /// Entries that one transfer can have.
@@ -141,6 +143,12 @@ impl Layout {
     #[inline]
     pub(super) fn has_cell(&self, at: u64) -> bool {
         at.is_multiple_of(16) && at >= ACCOUNT_ROOM as u64 && at < self.length() as u64
+    }
+
+    /// Whether a slot can be there.
+    pub(super) fn has_slot(&self, at: u64) -> bool {
+        let begin = self.slots_begin() as u64;
+        self.has_cell(at) && at >= begin && (at - begin).is_multiple_of(SLOT as u64)
     }
 
     /// The bytes of one record.

@@ -10,12 +10,14 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
+use rustix::io::retry_on_intr;
 
 use super::cell::{Cell, Memory, Offset, Word};
 use super::holder::Process;
 use super::layout::{STANDARD, damaged};
 use super::liveness::Liveness;
 use crate::error::{Error, Result};
+use crate::process;
 use crate::sys::Errno;
 use crate::sys::fork::Origin;
 
@@ -28,6 +30,8 @@ pub(crate) struct Mapping {
     header: Header,
     allocated: Vec<AtomicU64>,
     liveness: Liveness,
+    /// Device and inode.
+    identity: (u64, u64),
     origin: Origin,
 }
 
@@ -78,6 +82,10 @@ impl Mapping {
                 libc::EOPNOTSUPP,
                 "counters need 128 bits exchanged as one: x86-64 and aarch64 can",
             ));
+        }
+        if !Origin::is_told() {
+            let why = "the kernel has no memory that forked children see empty (MADV_WIPEONFORK)";
+            return Err(Error::new(libc::EOPNOTSUPP, format!("no counters: {why}")));
         }
         for _ in 0..100 {
             let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -141,11 +149,24 @@ impl Mapping {
         };
         // A forked child has no business here, and its handles say so.
         // SAFETY: the mapping is ours; the advice changes nothing in this process.
-        unsafe { libc::madvise(memory.as_ptr().cast(), length, libc::MADV_DONTFORK) };
+        if unsafe { libc::madvise(memory.as_ptr().cast(), length, libc::MADV_DONTFORK) } != 0 {
+            let error = std::io::Error::last_os_error();
+            // SAFETY: the mapping is ours, and nobody has a reference into it yet.
+            unsafe { libc::munmap(memory.as_ptr().cast(), length) };
+            return Err(Error::os(&error, format_args!("keeping the counters {shown} from forked children")));
+        }
         let pieces = length.div_ceil(PIECE);
         let allocated = (0..pieces.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        let mapping =
-            Mapping { file, memory, length, header, allocated, liveness: Liveness::default(), origin: Origin::here() };
+        let mapping = Mapping {
+            file,
+            memory,
+            length,
+            header,
+            allocated,
+            liveness: Liveness::new(boot()?),
+            identity: (about.dev(), about.ino()),
+            origin: Origin::here(),
+        };
         mapping.allocate(0, STANDARD.first())?;
         Ok(mapping)
     }
@@ -153,6 +174,16 @@ impl Mapping {
     /// The region's own number.
     pub(super) fn number(&self) -> u64 {
         self.header.number
+    }
+
+    /// Whether both are the same file's.
+    pub(super) fn is_same(&self, other: &Mapping) -> bool {
+        self.identity == other.identity && self.header == other.header
+    }
+
+    /// The boot that runs, as processes have it.
+    pub(super) fn boot(&self) -> u8 {
+        self.liveness.boot()
     }
 
     /// Whether the process that runs now mapped it.
@@ -167,6 +198,22 @@ impl Mapping {
     }
 
     #[inline]
+    /// Touches memory of ours so that no fault is left to come. By the mapping and not by the
+    /// file: a program that closed all of its files may have another under that number.
+    fn populate(&self, at: usize, length: usize) -> std::result::Result<(), Errno> {
+        retry_on_intr(|| {
+            // SAFETY: within the mapping, as the caller has seen to; the kernel makes pages
+            // present and changes nothing in them.
+            let done = unsafe { libc::madvise(self.memory.add(at).as_ptr().cast(), length, libc::MADV_POPULATE_WRITE) };
+            match done {
+                0 => Ok(()),
+                _ => Err(crate::sys::last_errno()),
+            }
+        })
+        // What touching it would be a fault for.
+        .map_err(|errno| if errno == Errno::FAULT { Errno::NOSPC } else { errno })
+    }
+
     fn at(&self, at: Offset, size: usize) -> NonNull<u8> {
         let at = at + HEADER;
         // Every offset comes from the layout, all of whose parts are multiples of 16, or was looked at (`has_cell`).
@@ -234,16 +281,32 @@ fn make(path: &Path) -> Result<()> {
 
 /// Gives a file memory, so that touching it is no fault on a full disk.
 fn allocate(file: &File, at: usize, length: usize) -> Result<(), Errno> {
-    match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, at as u64, length as u64) {
+    let given = retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, at as u64, length as u64));
+    match given {
         // A file system that does not know it: what it has not, it tells by a fault.
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
         other => other,
     }
 }
 
+/// Some bits of the boot's id.
+fn boot() -> Result<u8> {
+    let id = process::read("/proc/sys/kernel/random/boot_id");
+    let id = id.map_err(|errno| Error::os(errno, "asking the kernel for the boot's id"))?;
+    Ok(id.iter().fold(0, |folded: u8, byte| folded.rotate_left(3) ^ byte))
+}
+
 /// The inodes that stand for our pid and our time namespace. (Before Linux 5.6 there is
 /// one time.)
+///
+/// EXDEV: `/proc` shows another pid namespace's processes.
 fn namespaces() -> Result<(u64, u64)> {
+    let own = rustix::fs::readlink("/proc/self", Vec::new());
+    let own = own.map_err(|errno| Error::os(errno, "looking at ourselves in /proc"))?;
+    if own.to_bytes() != process::this_process().to_string().as_bytes() {
+        let why = "/proc shows the processes of another pid namespace: nobody could tell who is alive";
+        return Err(Error::new(libc::EXDEV, why));
+    }
     let inode = |path: &str| rustix::fs::stat(path).map(|stat| stat.st_ino);
     let pids = inode("/proc/self/ns/pid").map_err(|errno| Error::os(errno, "looking at our pid namespace"))?;
     Ok((pids, inode("/proc/self/ns/time").unwrap_or(0)))
@@ -295,8 +358,12 @@ impl Memory for Mapping {
                 continue;
             }
             let length = PIECE.min(self.length - piece * PIECE);
-            let why = "giving the counters more memory";
-            allocate(&self.file, piece * PIECE, length).map_err(|errno| Error::os(errno, why))?;
+            let given = match self.populate(piece * PIECE, length) {
+                // Not before Linux 5.14.
+                Err(Errno::INVAL) => allocate(&self.file, piece * PIECE, length),
+                other => other,
+            };
+            given.map_err(|errno| Error::os(errno, "giving the counters more memory"))?;
             word.fetch_or(bit, Ordering::Release);
         }
         Ok(())
@@ -345,7 +412,9 @@ impl Cell for Shared {
     fn load(&self) -> u128 {
         // The high half has the tag and changes with every transfer, never back to what
         // it was; without one only the low half changes. So a low half that was read
-        // while the high one stayed belongs to it.
+        // while the high one stayed belongs to it. (Of a holder's cell, which has no
+        // tag, both halves may be of different holders: whoever reads one relies on no more
+        // than a swap tells.)
         let mut high = self.high.load(Ordering::Acquire);
         loop {
             let low = self.low.load(Ordering::Acquire);

@@ -124,8 +124,8 @@ pub(crate) struct Figures {
     pub(crate) kept: u64,
 }
 
-/// A count of rounds. Each that fails means that somebody else has gone on, so whoever
-/// loses this often in a row is up against memory that says what cannot be.
+/// A count of rounds. Each that fails means that somebody else has gone on; only where
+/// memory says what cannot be does it go on like this.
 struct Attempts(u32);
 
 impl Attempts {
@@ -142,7 +142,11 @@ impl Attempts {
 
     fn next(&mut self) -> Result<()> {
         self.0 += 1;
-        if self.0 > Attempts::MOST { Err(layout::damaged("nothing can be changed")) } else { Ok(()) }
+        if self.0 <= Attempts::MOST {
+            return Ok(());
+        }
+        let why = "others were quicker four million times in a row, or the counters are damaged";
+        Err(Error::new(libc::EAGAIN, why))
     }
 }
 

@@ -70,6 +70,9 @@ const NOBODY: u64 = u64::MAX;
 /// What is looked at before there is a page; no key goes with it.
 static NO_PAGE: AtomicU64 = AtomicU64::new(0);
 
+/// What is looked at during a pause: no process's origin.
+static NO_WAY: AtomicU64 = AtomicU64::new(u64::MAX);
+
 /// One slot.
 struct Place {
     key: Cell<u64>,
@@ -297,6 +300,28 @@ impl Counters<Mapping> {
     /// As much stock as a slot of an account may have.
     fn most_stock(&self, account: u32) -> Result<u64> {
         Ok(2 << self.link(self.level(account)?).batch.min(STOCK_BITS as u8 - 2))
+    }
+}
+
+/// Makes the calling thread go no quick way until this is dropped, or a slot is remembered
+/// anew: a signal handler that interrupts the long way must not change a slot under it.
+pub(super) fn pause() -> Pause {
+    let was = QUICK.try_with(|quick| quick.page.replace(&NO_WAY)).unwrap_or(&NO_PAGE);
+    Pause { was }
+}
+
+/// Ends the pause.
+pub(super) struct Pause {
+    was: &'static AtomicU64,
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        let _ = QUICK.try_with(|quick| {
+            if ptr::eq(quick.page.get(), &NO_WAY) {
+                quick.page.set(self.was);
+            }
+        });
     }
 }
 

@@ -51,7 +51,7 @@ impl Region {
 
     /// Of the same process only: one that was forked has not got the mapping.
     fn is(&self, mapping: &Mapping) -> bool {
-        self.number() == mapping.number() && self.counters.memory.is_ours()
+        self.counters.memory.is_same(mapping) && self.counters.memory.is_ours()
     }
 
     /// A number that no other region has.
@@ -62,7 +62,7 @@ impl Region {
     /// A number for a group, which was never given before; from 1.
     pub(crate) fn new_group(self: &Arc<Region>) -> Result<u64> {
         self.whole()?;
-        Ok(self.counters.new_group())
+        self.counters.new_group()
     }
 
     /// The account of a resource in the first of these groups; the others are those
@@ -99,7 +99,8 @@ impl Region {
         check(charges)?;
         let charged = self.with_descriptor(|counters, mine| {
             let charged = counters.charge(mine, charges, bound, owner);
-            remember(counters, key, mine, charges)?;
+            // What was charged was charged.
+            let _ = remember(counters, key, mine, charges);
             Ok(charged)
         });
         self.know_one(key, charges, owner);
@@ -125,7 +126,7 @@ impl Region {
         check(&[(account, amount)])?;
         let charged = self.with_descriptor(|counters, mine| {
             let charged = counters.charge_up_to(mine, account, amount, bound);
-            remember(counters, 0, mine, &[(account, amount)])?;
+            let _ = remember(counters, 0, mine, &[(account, amount)]);
             Ok(charged)
         });
         charged.map_err(Refused::Failed)?
@@ -137,7 +138,8 @@ impl Region {
         check(charges)?;
         self.with_descriptor(|counters, mine| {
             counters.uncharge(mine, charges)?;
-            remember(counters, key, mine, charges)
+            let _ = remember(counters, key, mine, charges);
+            Ok(())
         })
     }
 
@@ -191,8 +193,12 @@ impl Region {
             }
             // All of them first: a group that stays keeps what it has.
             for account in &accounts {
-                let held = counters.read(mine, &[*account])?.first().map_or(0, |figures| figures.held);
-                if held > 0 {
+                let held = match counters.read(mine, &[*account]) {
+                    // Somebody else removes it, too.
+                    Err(error) if error.is(libc::ENODEV) => continue,
+                    other => other?.first().map_or(0, |figures| figures.held),
+                };
+                if held > 0 || counters.has_children(*account)? {
                     return Err(Error::new(libc::EBUSY, "it holds something"));
                 }
             }
@@ -244,7 +250,10 @@ impl Region {
         self.whole()?;
         let pid = process::this_process();
         let stat = Stat::of(pid).map_err(|errno| Error::os(errno, "looking at our own process"))?;
-        Ok(Image { process: Process::new(pid, stat.start_time), program: super::mapping::this_program() })
+        Ok(Image {
+            process: Process::new(pid, self.counters.memory.boot(), stat.start_time),
+            program: super::mapping::this_program(),
+        })
     }
 
     /// ECHILD: in a forked child, which has not got the mapping.

@@ -19,7 +19,8 @@ pub(crate) fn charge_known(key: u64, amount: u64, bound: Bound) -> Option<Crosse
     }
     with_known(key, |counters, mine, account| {
         let crossed = counters.charge(mine, &[(account, amount)], bound, Owner::Process).ok()?;
-        quick::remember(counters, key, mine, account).ok()?;
+        // What was charged was charged.
+        let _ = quick::remember(counters, key, mine, account);
         Some(crossed)
     })
 }
@@ -31,7 +32,8 @@ pub(crate) fn uncharge_known(key: u64, amount: u64) -> bool {
     }
     let done = with_known(key, |counters, mine, account| {
         counters.uncharge(mine, &[(account, amount)]).ok()?;
-        quick::remember(counters, key, mine, account).ok()
+        let _ = quick::remember(counters, key, mine, account);
+        Some(())
     });
     done.is_some()
 }
@@ -74,6 +76,11 @@ impl Seat {
         self.origin.is_here()
     }
 
+    /// Whether nobody took the process for dead, and its descriptor from it.
+    fn is_held(&self) -> bool {
+        self.descriptor.is_held(&self.counters)
+    }
+
     fn leave(&self) {
         quick::forget(&self.counters);
         if self.is_ours() {
@@ -95,13 +102,14 @@ impl Seats {
 
     /// The seat in a region, taken if there is none.
     fn seat(&self, taken: &mut Vec<Seat>, region: &Arc<Region>) -> Result<usize> {
-        let is_this = |seat: &Seat| Arc::ptr_eq(&seat.counters, region.counters()) && seat.is_ours();
+        let is_this = |seat: &Seat| Arc::ptr_eq(&seat.counters, region.counters()) && seat.is_ours() && seat.is_held();
         if let Some(at) = taken.iter().position(is_this) {
             return Ok(at);
         }
-        // Those that nobody has a handle on any more, and those of before a fork.
+        // Those that nobody has a handle on any more, those of before a fork, and those that
+        // are somebody else's now.
         taken.retain(|seat| {
-            let stays = seat.is_ours() && seat.region.strong_count() > 0;
+            let stays = seat.is_ours() && seat.region.strong_count() > 0 && seat.is_held();
             if !stays {
                 seat.leave();
             }
@@ -132,7 +140,10 @@ impl Region {
             };
             let at = seats.seat(&mut taken, self)?;
             match taken.get_mut(at) {
-                Some(seat) => act(&seat.counters, &mut seat.descriptor),
+                Some(seat) => {
+                    let _pause = quick::pause();
+                    act(&seat.counters, &mut seat.descriptor)
+                }
                 None => Err(Error::new(libc::ENOTRECOVERABLE, "a descriptor was lost")),
             }
         });
@@ -155,7 +166,10 @@ fn with_known<T>(key: u64, act: impl FnOnce(&Counters<Mapping>, &mut Descriptor,
     let known = SEATS.try_with(|seats| {
         let known = seats.known(key).get();
         let mut taken = seats.taken.try_borrow_mut().ok()?;
-        let seat = taken.get_mut(known.seat).filter(|seat| known.key == key && key != 0 && seat.is_ours())?;
+        let seat = taken
+            .get_mut(known.seat)
+            .filter(|seat| known.key == key && key != 0 && seat.is_ours() && seat.is_held())?;
+        let _pause = quick::pause();
         act(&seat.counters, &mut seat.descriptor, known.account)
     });
     known.ok().flatten()

@@ -27,8 +27,7 @@ pub(super) struct Helped {
 /// The cells that are to change, and how.
 #[derive(Debug)]
 pub(super) struct Transfer {
-    entries: [Entry; ENTRIES],
-    count: usize,
+    entries: Vec<Entry>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,11 +60,11 @@ const KINDS: [Kind; 5] = [Kind::Set, Kind::Drain, Kind::PoolOut, Kind::MostOut, 
 
 impl Transfer {
     pub(super) const fn new() -> Transfer {
-        Transfer { entries: [Entry { kind: Kind::Set, at: 0, value: 0, was: None }; ENTRIES], count: 0 }
+        Transfer { entries: Vec::new() }
     }
 
     pub(super) fn clear(&mut self) {
-        self.count = 0;
+        self.entries.clear();
     }
 
     #[inline]
@@ -98,12 +97,11 @@ impl Transfer {
 
     #[inline]
     fn push(&mut self, kind: Kind, at: Offset, value: u128, was: Option<u128>) -> Result<()> {
-        let Some(entry) = self.entries.get_mut(self.count) else {
+        if self.entries.len() >= ENTRIES {
             let why = format!("too many levels and resources for one step: {ENTRIES} counters can change at once");
             return Err(Error::new(libc::E2BIG, why));
-        };
-        *entry = Entry { kind, at, value, was };
-        self.count += 1;
+        }
+        self.entries.push(Entry { kind, at, value, was });
         Ok(())
     }
 }
@@ -149,8 +147,8 @@ impl<M: Memory> Counters<M> {
         // finished, by us or by whoever wrote the commit word after it.
         word(descriptor::VERSION).store(0, Ordering::Relaxed);
         self.memory.fence(Ordering::Release);
-        word(descriptor::COUNT).store(transfer.count as u64, Ordering::Relaxed);
-        for (place, entry) in transfer.entries[..transfer.count].iter().enumerate() {
+        word(descriptor::COUNT).store(transfer.entries.len() as u64, Ordering::Relaxed);
+        for (place, entry) in transfer.entries.iter().enumerate() {
             let entry_at = descriptor::ENTRIES + place * 24;
             word(entry_at).store(entry.at as u64 | entry.kind as u64, Ordering::Relaxed);
             word(entry_at + 8).store(entry.value as u64, Ordering::Relaxed);
@@ -162,7 +160,8 @@ impl<M: Memory> Counters<M> {
         if self.memory.word(layout::COMMIT).compare_exchange(helped.commit, commit).is_err() {
             return Ok(false);
         }
-        self.write_all(version, transfer.entries[..transfer.count].iter().copied().map(Ok))?;
+        // It is made, whatever comes of this; what is damaged the next to help will say.
+        let _ = self.write_all(version, transfer.entries.iter().copied().map(Ok));
         Ok(true)
     }
 
@@ -212,7 +211,8 @@ impl<M: Memory> Counters<M> {
     fn entry(&self, place: u64, value: u128) -> Result<Entry> {
         let kind = KINDS.get((place & 15) as usize).ok_or_else(|| damaged("a transfer of no known kind"))?;
         let at = place & !15;
-        if !self.layout.has_cell(at) {
+        let is_there = if *kind == Kind::Drain { self.layout.has_slot(at) } else { self.layout.has_cell(at) };
+        if !is_there {
             return Err(damaged("a transfer to nowhere"));
         }
         Ok(Entry { kind: *kind, at: at as Offset, value, was: None })

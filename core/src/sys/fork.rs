@@ -22,6 +22,11 @@ impl Origin {
         if known != 0 { Origin(known) } else { Origin::first(page) }
     }
 
+    /// Whether forked children are told apart; counters rely on it.
+    pub(crate) fn is_told() -> bool {
+        !std::ptr::eq(page(), &STAND_IN)
+    }
+
     /// For whoever cannot spare a call: the word that tells, and what it says in this process.
     pub(crate) fn page() -> (&'static AtomicU64, u64) {
         (page(), Origin::here().0)
@@ -47,13 +52,14 @@ impl Origin {
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
+static STAND_IN: AtomicU64 = AtomicU64::new(0);
+
 /// The page that forked children see empty. Where the kernel has none to give,
 /// an ordinary word stands in: then forked children are not told apart, which
-/// costs a diagnosis, not correctness.
+/// costs a diagnosis, and counters (they ask).
 #[inline]
 fn page() -> &'static AtomicU64 {
     static PAGE: OnceLock<&'static AtomicU64> = OnceLock::new();
-    static STAND_IN: AtomicU64 = AtomicU64::new(0);
     PAGE.get_or_init(|| wiped_on_fork().unwrap_or(&STAND_IN))
 }
 
