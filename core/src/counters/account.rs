@@ -294,7 +294,7 @@ impl<M: Memory> Counters<M> {
             if levels.0.len() >= MOST_LEVELS {
                 return Err(damaged("an account is above itself"));
             }
-            let pool_cell = self.memory.cell(level.at + account::POOL).load();
+            let pool_cell = self.memory.cell(level.at + account::POOL).look();
             levels.0.push(Standing {
                 level,
                 pool: Pool::unpack(pool_cell),
@@ -347,6 +347,7 @@ impl<M: Memory> Counters<M> {
     }
 
     /// Adds to a transfer that an account held so much.
+    #[inline]
     pub(super) fn mark(&self, transfer: &mut Transfer, level: Level, held: Held) -> Result<()> {
         let most = self.number(level, account::MOST);
         if held.most > most {
@@ -361,7 +362,7 @@ impl<M: Memory> Counters<M> {
 
     #[inline]
     pub(super) fn pool(&self, level: Level) -> Pool {
-        Pool::unpack(self.memory.cell(level.at + account::POOL).load())
+        Pool::unpack(self.memory.cell(level.at + account::POOL).look())
     }
 
     #[inline]
@@ -371,17 +372,17 @@ impl<M: Memory> Counters<M> {
 
     #[inline]
     pub(super) fn number(&self, level: Level, which: usize) -> i64 {
-        Number::unpack(self.memory.cell(level.at + which).load()).0
+        Number::unpack(self.memory.cell(level.at + which).look()).0
     }
 
     #[inline]
     pub(super) fn link(&self, level: Level) -> Link {
-        Link::unpack(self.memory.cell(level.at + account::LINK).load())
+        Link::unpack(self.memory.cell(level.at + account::LINK).look())
     }
 
     #[inline]
     pub(super) fn name(&self, level: Level) -> Name {
-        Name::unpack(self.memory.cell(level.at + account::NAME).load())
+        Name::unpack(self.memory.cell(level.at + account::NAME).look())
     }
 
     /// Counts a failure. The tag stays: a transfer that makes the count 0 comes before

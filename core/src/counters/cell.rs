@@ -57,6 +57,12 @@ pub(crate) trait Word {
 pub(crate) trait Cell {
     /// All of it, as it was at one instant.
     fn load(&self) -> u128;
+    /// The same for whoever publishes a transfer with what comes of it, or looks at the commit
+    /// word afterwards: if that has not changed, the halves belong together. Of a
+    /// cell that changes by transfers alone.
+    fn look(&self) -> u128 {
+        self.load()
+    }
     /// Changes it if it is `current`; else says what it is. Acquires and releases.
     fn compare_exchange(&self, current: u128, new: u128) -> std::result::Result<(), u128>;
     /// Sets bits of the low half.

@@ -163,11 +163,13 @@ impl<M: Memory> Counters<M> {
 
     /// Takes slots for these where the caller has none: that is a transfer for each, and
     /// comes before the one that charges.
+    #[inline]
     fn take_slots(&self, mine: &mut Descriptor, charges: &[(Account, u64)]) -> Result<()> {
         charges.iter().try_for_each(|(account, _)| self.own_slot(mine, account.index).map(|_| ()))
     }
 
     /// Adds one charge to the transfer, if it fits everywhere.
+    #[inline]
     fn look(
         &self,
         mine: &mut Descriptor,
@@ -224,21 +226,25 @@ impl<M: Memory> Counters<M> {
         Ok(Look::Fits)
     }
 
-    /// How much stock a slot gets when the levels give so much already: a batch, if
-    /// there is plenty left of it, or none.
+    /// How much stock a slot gets when the levels give so much already: a batch, or where
+    /// that comes near a barrier, its share of what is left, so that it need not be taken
+    /// back as soon as another charges.
+    #[inline]
     fn stock_for(&self, levels: &Levels, need: i64, was_fast: bool) -> i64 {
-        let descriptors = i64::from(self.descriptors().min(MANY));
-        let has_plenty = |standing: &Standing| {
-            let Standing { pool, floor, batch, .. } = *standing;
-            let left = pool.free.wrapping_sub(need).wrapping_sub(batch);
-            let plenty = floor.saturating_add(2 * batch * descriptors);
-            pool.quiet == 0 && (was_fast || pool.fast < MOST_FAST) && left >= plenty
-        };
-        let batch = levels.iter().next().map_or(0, |standing| standing.batch);
-        if levels.iter().all(has_plenty) { batch } else { 0 }
+        let shares = 2 * i64::from(self.descriptors().clamp(1, MANY));
+        let mut stock = i64::MAX;
+        for Standing { pool, floor, batch, .. } in levels.iter() {
+            if pool.quiet > 0 || pool.fast >= MOST_FAST && !was_fast {
+                return 0;
+            }
+            let left = pool.free.wrapping_sub(need).saturating_sub(*floor);
+            stock = stock.min(*batch).min(left / shares);
+        }
+        stock.max(0)
     }
 
     /// Adds to the transfer what a holder's part becomes, and what that is to the levels.
+    #[inline]
     fn add(&self, mine: &mut Descriptor, level: Level, levels: &Levels, part: &Part) -> Result<()> {
         let before = part.found.map_or(Slot::EMPTY, |found| found.value);
         let stock = part.found.map_or(Stock::NONE, |found| self.own_stock(&found));
@@ -279,6 +285,7 @@ impl<M: Memory> Counters<M> {
     }
 
     /// Adds to the transfer that a slot and the group hold less.
+    #[inline]
     fn look_back(
         &self,
         mine: &mut Descriptor,
@@ -376,6 +383,7 @@ impl<M: Memory> Counters<M> {
     }
 
     /// The stock that a slot of the caller's had since the last transfer.
+    #[inline]
     fn own_stock(&self, found: &Found) -> Stock {
         if !found.value.fast {
             return Stock::NONE;

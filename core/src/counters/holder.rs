@@ -109,6 +109,7 @@ impl Descriptor {
 
     /// Whether the region says that it is the caller's still. It is not if the process
     /// was taken for dead: it was restored from an image, and has another start time.
+    #[inline]
     pub(crate) fn is_held<M: Memory>(&self, counters: &Counters<M>) -> bool {
         counters.memory.cell(self.at + descriptor::HOLDER).load() == self.holder.pack()
     }
@@ -133,12 +134,14 @@ const SELDOM: u32 = 16;
 
 impl Descriptor {
     /// Counts that the slot which was asked for last goes the long way. Whether it does often.
+    #[inline]
     pub(super) fn is_busy(&mut self) -> bool {
         let Some((_, own)) = &mut self.last else { return false };
         own.times = own.times.saturating_add(1);
         own.times > SELDOM
     }
 
+    #[inline]
     fn own(&mut self, account: u32) -> Option<u32> {
         if let Some((last, own)) = self.last {
             if last == account {
@@ -279,6 +282,7 @@ impl<M: Memory> Counters<M> {
     }
 
     /// How many slots of dead processes were ever given back.
+    #[inline]
     pub(super) fn retired(&self) -> i64 {
         Number::unpack(self.memory.cell(layout::RETIRED).load()).0
     }

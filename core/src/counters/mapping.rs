@@ -427,6 +427,11 @@ impl Cell for Shared {
     }
 
     #[inline]
+    fn look(&self) -> u128 {
+        u128::from(self.low.load(Ordering::Acquire)) | u128::from(self.high.load(Ordering::Acquire)) << 64
+    }
+
+    #[inline]
     fn compare_exchange(&self, current: u128, new: u128) -> Result<(), u128> {
         let (at, low, high) = (std::ptr::from_ref(self), current as u64, (current >> 64) as u64);
         exchange(at, (low, high), (new as u64, (new >> 64) as u64))

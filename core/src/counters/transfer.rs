@@ -138,6 +138,7 @@ impl<M: Memory> Counters<M> {
     /// Makes a transfer, if there was none since `helped`; all that it says must have
     /// been computed from cells read after that. `publisher` is the caller's own
     /// descriptor.
+    #[inline]
     pub(super) fn publish(&self, publisher: u32, helped: Helped, transfer: &Transfer) -> Result<bool> {
         let at = self.layout.descriptor(publisher)?;
         let word = |offset: usize| self.memory.word(at + offset);
@@ -218,6 +219,7 @@ impl<M: Memory> Counters<M> {
         Ok(Entry { kind: *kind, at: at as Offset, value, was: None })
     }
 
+    #[inline]
     fn write_all(&self, version: u64, entries: impl Iterator<Item = Result<Entry>>) -> Result<()> {
         let mut drained = None;
         for entry in entries {
@@ -236,6 +238,7 @@ impl<M: Memory> Counters<M> {
     }
 
     /// Writes one cell, unless it has been. `false`: the transfer was finished long ago.
+    #[inline]
     fn write(&self, entry: Entry, version: u64, drained: Option<Entry>) -> Result<bool> {
         let cell = self.memory.cell(entry.at);
         let mut attempts = Attempts::new();
