@@ -1,5 +1,6 @@
 //! What the counters do, on a real mapping, in one process and in several.
 
+mod hostile;
 mod invariants;
 
 use std::path::PathBuf;
