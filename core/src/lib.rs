@@ -107,6 +107,34 @@
 //! # }
 //! ```
 //!
+//! # What a group may hold
+//!
+//! ```
+//! use cgf::{Hierarchy, Options, Resource, Severity};
+//!
+//! # fn main() -> cgf::Result<()> {
+//! # let name = format!("doc-counters-{}", std::process::id());
+//! # let name = name.as_str();
+//! let jobs = Hierarchy::open(name, &Options::parse("freezer,signal,beancounter")?)?;
+//! let web = jobs.create("web/1")?;
+//! web.set_limits(Resource::NUMFILES, Some(90), Some(100))?;
+//! // Held by this process, and given back however it ends.
+//! web.charge(Resource::NUMFILES, 64, Severity::Barrier)?;
+//! let refused = web.charge(Resource::NUMFILES, 64, Severity::Limit).unwrap_err();
+//! assert_eq!(refused.errno(), libc::EMFILE);
+//! // group /web/1 holds 64 of numfiles, and 64 more would pass its limit of 100
+//! let connections = jobs.register_resource("connections", "count")?;
+//! {
+//!     let _held = web.charged(connections, 8, Severity::Limit)?;
+//! }
+//! print!("{}", web.read("bc.stat")?);
+//! web.uncharge(Resource::NUMFILES, 64)?;
+//! # web.remove()?;
+//! # jobs.open_group("web")?.remove()?;
+//! # jobs.unmount()
+//! # }
+//! ```
+//!
 //! # What to know
 //!
 //! * **Errors** ([`Error`]) have an errno, which each function lists, and a

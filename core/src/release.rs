@@ -30,6 +30,7 @@ use crate::holder::WORKERS;
 use crate::outer;
 use crate::path::GroupPath;
 use crate::reference;
+use crate::subsystems::beancounter::{removal, snapshot::BeanCounter};
 use crate::sys::Errno;
 use crate::sys::lock::{self, Mode};
 use crate::sys::spawn::{self, NotStarted, Plan};
@@ -305,7 +306,8 @@ impl Drop for Turn {
 
 fn remove(hierarchy: &Hierarchy, backend: &dyn Backend, group: &Group, turn: Turn) -> Result<Release> {
     let node = group.node();
-    let figures = figures(backend, node);
+    let mut figures = figures(backend, node);
+    figures.extend(counted(group));
     let above = node.path.parent().unwrap_or_else(GroupPath::root);
     let parent = Group::open(hierarchy, &above)?;
     crate::group::same_directory(parent.node(), node)?;
@@ -316,6 +318,11 @@ fn remove(hierarchy: &Hierarchy, backend: &dyn Backend, group: &Group, turn: Tur
         Err(error) if error.is(libc::EBUSY) => return Ok(Release::Later),
         other => other?,
     };
+    // What is charged to it is given back some day; the group goes then.
+    match removal::refuse_if_held(group) {
+        Err(error) if error.is(libc::EBUSY) => return Ok(Release::Later),
+        other => other?,
+    }
     let mut at_once = Wait::until(Deadline::after(Duration::ZERO));
     let removed = match reference::excluding(backend, node, &mut at_once, || backend.remove(parent.node(), node)) {
         // Somebody holds it alive; the group goes when that one does.
@@ -427,6 +434,17 @@ fn figures(backend: &dyn Backend, node: &Node) -> Vec<(String, u64)> {
         }
     }
     figures
+}
+
+/// What the group's counters have come to, of the resources that it ever held.
+fn counted(group: &Group) -> Vec<(String, u64)> {
+    let counters = group.snapshot().map(|snapshot| snapshot.counters).unwrap_or_default();
+    let counters = counters.into_iter().filter(|counter| counter.maxheld > 0 || counter.failcnt > 0);
+    let figures = |counter: BeanCounter| {
+        let name = counter.name;
+        [(format!("bc.{name}.maxheld"), counter.maxheld), (format!("bc.{name}.failcnt"), counter.failcnt)]
+    };
+    counters.flat_map(figures).collect()
 }
 
 /// No task here or below, and no group below but the library's own.

@@ -1,6 +1,7 @@
 //! What is looked up once and remembered, without ever waiting for another thread.
 
-use std::sync::{RwLock, TryLockError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{OnceLock, RwLock, TryLockError};
 
 /// A value that is only there to save a look: whoever finds another thread at it does
 /// without. So a thread that is stopped in the middle keeps nobody waiting.
@@ -28,6 +29,34 @@ impl<T> Remembered<T> {
     }
 }
 
+/// The same for a value that never changes once it is known: a look is one load.
+#[derive(Debug)]
+pub(crate) struct Known<T> {
+    value: OnceLock<T>,
+    /// Somebody fills it in, and nobody else tries: who did would wait for him.
+    is_taken: AtomicBool,
+}
+
+impl<T> Known<T> {
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.value.get()
+    }
+
+    /// Remembers it, unless somebody else does.
+    pub(crate) fn note(&self, value: T) {
+        if !self.is_taken.swap(true, Ordering::Relaxed) {
+            let _ = self.value.set(value);
+        }
+    }
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Known<T> {
+        Known { value: OnceLock::new(), is_taken: AtomicBool::new(false) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +71,14 @@ mod tests {
         remembered.note(|value| *value = Some(2));
         drop(at_it);
         assert_eq!(remembered.look(|value| *value), Some(1));
+
+        let known = Known::default();
+        known.is_taken.store(true, Ordering::Relaxed);
+        known.note(1);
+        assert_eq!(known.get(), None);
+        known.is_taken.store(false, Ordering::Relaxed);
+        known.note(2);
+        known.note(3);
+        assert_eq!(known.get(), Some(&2));
     }
 }

@@ -1,27 +1,19 @@
-//! BeanCounters: what charges, their refusals and their figures mean.
+//! BeanCounters: what charges and their refusals mean.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cgf::{Group, Hierarchy, Options, RemoveOptions, Resource, Severity};
+use cgf::{BackendKind, Group, Hierarchy, Options, Resource, Severity};
 use cgf_tests::backends::{Own, on_each};
-use cgf_tests::charger::Charger;
+use cgf_tests::charger::{Charger, failures, held};
 use cgf_tests::registered::bound_to;
-use cgf_tests::stage::{self, wait_for};
+use cgf_tests::stage;
 
 const CHARGER: &str = env!("CARGO_BIN_EXE_charger");
 const FILES: Resource = Resource::NUMFILES;
 const MEMORY: Resource = Resource::KMEMSIZE;
-
-fn held(group: &Group, resource: &str) -> u64 {
-    group.read(&format!("bc.{resource}.held")).unwrap().trim().parse().unwrap()
-}
-
-fn failures(group: &Group, resource: &str) -> u64 {
-    group.read(&format!("bc.{resource}.failcnt")).unwrap().trim().parse().unwrap()
-}
 
 /// R6.2: each severity ends where it is to end, at exactly that amount; a refusal charges
 /// nothing and is counted.
@@ -142,6 +134,39 @@ fn several_at_once_and_as_much_as_there_is() {
     });
 }
 
+/// R6.5: what is charged in one step is seen in one, also the first time, when there are no
+/// accounts yet.
+#[test]
+fn a_snapshot_is_of_one_instant() {
+    let own = bound_to(BackendKind::Embedded, "beancounter");
+    let groups: Vec<Group> = (0..50).map(|number| own.0.create(format!("g{number}")).unwrap()).collect();
+    for group in &groups {
+        // Known to the counters, but not these two resources of it.
+        group.charge(Resource::PHYSPAGES, 1, Severity::Limit).unwrap();
+        group.uncharge(Resource::PHYSPAGES, 1).unwrap();
+    }
+    let at = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for (number, group) in (0..).zip(&groups) {
+                at.store(number, Ordering::SeqCst);
+                // The one who looks is at this group now.
+                std::thread::yield_now();
+                group.charge_many(&[(FILES, 3), (MEMORY, 3)], Severity::Limit).unwrap();
+                // For as long as a look takes.
+                (0..3).for_each(|_| drop(group.snapshot().unwrap()));
+                group.uncharge_many(&[(MEMORY, 3), (FILES, 3)]).unwrap();
+            }
+            at.store(u64::MAX, Ordering::SeqCst);
+        });
+        while let Some(group) = usize::try_from(at.load(Ordering::SeqCst)).ok().and_then(|at| groups.get(at)) {
+            let counters = group.snapshot().unwrap().counters;
+            let held = |resource: Resource| counters[resource.number() as usize].held;
+            assert_eq!(held(FILES), held(MEMORY), "{group}");
+        }
+    });
+}
+
 /// R6.2: the barrier tells once for each crossing, afterwards, and the limit asks before it
 /// refuses; both may use the group.
 #[test]
@@ -200,130 +225,36 @@ fn callbacks_come_at_the_barrier_and_the_limit() {
     });
 }
 
-/// R6.6: the files, what they take and what they refuse.
+/// R6.7, R6.8, R6.9: whoever is frozen or killed while charging, wherever that is, keeps
+/// nobody waiting and nothing that is not his.
 #[test]
-fn files_show_and_set_the_figures() {
+fn a_frozen_charger_stalls_nobody() {
     on_each(|backend| {
         let own = bound_to(backend, "beancounter");
-        let group = own.0.create("a").unwrap();
-        let read = |what: &str| group.read(&format!("bc.numfiles.{what}")).unwrap();
-        let write =
-            |what: &str, text: &str| group.write(&format!("bc.numfiles.{what}"), text).map_err(|error| error.errno());
-        assert_eq!(read("limits"), "max max\n", "{backend}");
-        assert_eq!(write("limit", "100\n"), Ok(()));
-        assert_eq!(write("barrier", "101"), Err(libc::EINVAL));
-        assert_eq!(write("barrier", "90"), Ok(()));
-        assert_eq!(write("limit", "89"), Err(libc::EINVAL));
-        assert_eq!(read("limits"), "90 100\n", "{backend}");
-        // Both at once, which no order of two writes could do.
-        assert_eq!(write("limits", "200 300"), Ok(()));
-        for wrong in ["300 200", "1", "1 2 3", "", "a b", "-1 5", "1.5 2"] {
-            assert_eq!(write("limits", wrong), Err(libc::EINVAL), "{wrong:?}");
+        let stopped = own.0.create("top/stopped").unwrap();
+        let running = own.0.create("top/running").unwrap();
+        let top = own.0.open_group("top").unwrap();
+        top.set_limits(FILES, None, Some(1000)).unwrap();
+        for round in 0..20 {
+            let mut spinner = Charger::start(CHARGER, &own.0);
+            stopped.attach(spinner.pid()).unwrap();
+            spinner.ask("spin /top/stopped numfiles").unwrap();
+            running.charge(FILES, round, Severity::Limit).unwrap();
+            stopped.freeze(stage::PATIENCE).unwrap();
+            // All that is left, whatever the one that stands still had set aside.
+            let rest = running.charge_up_to(FILES, 2000, Severity::Limit).unwrap();
+            let has = held(&stopped, "numfiles");
+            assert!(has <= 1, "{backend}, round {round}: {has}");
+            assert_eq!(round + rest + has, 1000, "{backend}, round {round}");
+            assert_eq!(running.charge(FILES, 1, Severity::Limit).unwrap_err().errno(), libc::EMFILE);
+            // Also while it is frozen; then nobody needs it any more.
+            stopped.kill(libc::SIGKILL).unwrap();
+            spinner.kill();
+            stopped.thaw().unwrap();
+            assert_eq!(running.charge_up_to(FILES, 2, Severity::Limit).unwrap(), has, "{backend}, round {round}");
+            running.uncharge(FILES, 1000).unwrap();
+            assert_eq!(held(&top, "numfiles"), 0, "{backend}, round {round}");
         }
-        for wrong in ["", "many", "-1", "1 2", "18446744073709551616", "281474976710657"] {
-            assert_eq!(write("limit", wrong), Err(libc::EINVAL), "{wrong:?}");
-        }
-        assert_eq!(write("limit", &"1".repeat(64)), Err(libc::E2BIG));
-        assert_eq!(write("limit", &" ".repeat(63)), Err(libc::EINVAL));
-        assert_eq!(write("held", "0"), Err(libc::EACCES));
-        assert_eq!(read("limits"), "200 300\n", "{backend}: a refused write changes nothing");
-        assert_eq!(write("limits", "max 9223372036854775807\n"), Ok(()));
-        assert_eq!((read("barrier"), read("limit")), ("max\n".into(), "max\n".into()));
-        assert_eq!(write("limit", "281474976710656"), Ok(()));
-
-        assert_eq!(write("limits", "5 8"), Ok(()));
-        group.charge(FILES, 8, Severity::Limit).unwrap();
-        group.uncharge(FILES, 6).unwrap();
-        group.charge(FILES, 7, Severity::Limit).unwrap_err();
-        let marks = || (read("held"), read("maxheld"), read("minheld"), read("failcnt"));
-        let shown = |held: &str, most: &str, least: &str, failures: &str| {
-            (format!("{held}\n"), format!("{most}\n"), format!("{least}\n"), format!("{failures}\n"))
-        };
-        assert_eq!(marks(), shown("2", "8", "0", "1"), "{backend}");
-        assert_eq!(write("maxheld", "3"), Err(libc::EINVAL));
-        assert_eq!(write("maxheld", "0\n"), Ok(()));
-        assert_eq!(marks(), shown("2", "2", "2", "1"), "{backend}");
-        group.charge(FILES, 2, Severity::Limit).unwrap();
-        group.uncharge(FILES, 3).unwrap();
-        assert_eq!(marks(), shown("1", "4", "1", "1"), "{backend}");
-        assert_eq!(write("minheld", "0"), Ok(()));
-        assert_eq!(write("failcnt", "0"), Ok(()));
-        assert_eq!(marks(), shown("1", "1", "1", "0"), "{backend}");
-        group.uncharge(FILES, 1).unwrap();
-
-        // Lowering the limit below what is held is no error; more is refused.
-        group.charge(FILES, 5, Severity::Limit).unwrap();
-        assert_eq!(write("limits", "1 2"), Ok(()));
-        assert_eq!((read("held"), group.charge(FILES, 1, Severity::Limit).is_err()), ("5\n".into(), true));
-        group.uncharge(FILES, 5).unwrap();
-
-        let of_each = ["barrier", "enforced", "failcnt", "held", "limit", "limits", "maxheld", "minheld"];
-        let files = group.control_files().unwrap();
-        for resource in ["kmemsize", "privvmpages", "physpages", "numtasks", "numfiles"] {
-            assert!(of_each.iter().all(|what| files.contains(&format!("bc.{resource}.{what}"))), "{files:?}");
-            assert_eq!(files.contains(&format!("bc.{resource}.sampled")), resource != "kmemsize");
-        }
-        assert!(files.iter().all(|file| group.read(file).is_ok() || file == "signal.kill"), "{backend}");
-        for missing in
-            ["bc.nosuch.held", "bc.numfiles", "bc.numfiles.", "bc.", "bc.numfiles.held.x", "bc.kmemsize.sampled"]
-        {
-            assert_eq!(group.read(missing).unwrap_err().errno(), libc::ENOENT, "{missing}");
-        }
-    });
-}
-
-/// R6.6: who sets the barrier and who sets the limit do not undo each other's.
-#[test]
-fn barrier_and_limit_are_set_by_several_at_once() {
-    on_each(|backend| {
-        let own = bound_to(backend, "beancounter");
-        let group = own.0.create("a").unwrap();
-        let last = 500;
-        std::thread::scope(|scope| {
-            scope.spawn(|| (1..=last).for_each(|n| group.write("bc.numfiles.barrier", &n.to_string()).unwrap()));
-            scope
-                .spawn(|| (1..=last).for_each(|n| group.write("bc.numfiles.limit", &format!("{}", n + last)).unwrap()));
-        });
-        assert_eq!(group.read("bc.numfiles.limits").unwrap(), format!("{last} {}\n", 2 * last), "{backend}");
-    });
-}
-
-/// R6.5: the table is read as such tables have always been read.
-#[test]
-fn the_table_is_that_of_user_beancounters() {
-    on_each(|backend| {
-        let own = bound_to(backend, "beancounter");
-        let group = own.0.create("a").unwrap();
-        own.0.register_resource("connections", "count").unwrap();
-        group.set_limits(FILES, Some(90), Some(100)).unwrap();
-        group.charge(FILES, 42, Severity::Limit).unwrap();
-        let text = group.read("bc.stat").unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "Version: 2.5");
-        assert_eq!(
-            lines[1],
-            "       uid  resource                     held              maxheld              barrier                limit              failcnt"
-        );
-        // A user's rows begin with the one that has its number: by words, as scripts do.
-        let mut user = None;
-        let mut rows = std::collections::HashMap::new();
-        for line in &lines[2..] {
-            let mut words: Vec<&str> = line.split_whitespace().collect();
-            if let Some(number) = words[0].strip_suffix(':') {
-                user = Some(number.parse::<u32>().unwrap());
-                words.remove(0);
-            }
-            let figures: Vec<i64> = words[1..].iter().map(|word| word.parse().unwrap()).collect();
-            assert_eq!(figures.len(), 5, "{line:?}");
-            rows.insert(words[0].to_owned(), figures);
-        }
-        assert_eq!((user, rows.len()), (Some(0), 6), "{backend}: {text}");
-        assert_eq!(rows["numfiles"], [42, 42, 90, 100, 0]);
-        assert_eq!(rows["connections"], [0, 0, i64::MAX, i64::MAX, 0]);
-        // By columns, as the kernel wrote them.
-        assert!(lines[2].starts_with("        0:  kmemsize                        0 "), "{:?}", lines[2]);
-        assert!(lines.iter().skip(1).all(|line| line.len() == 129), "{text}");
-        group.uncharge(FILES, 42).unwrap();
     });
 }
 
@@ -397,233 +328,59 @@ fn charges_of_the_dead_are_given_back() {
     });
 }
 
-/// What is charged keeps its group from being removed, and the dead keep nothing.
+/// R6.1: ten thousand resources, and each is found.
 #[test]
-fn a_group_that_holds_something_stays() {
-    on_each(|backend| {
-        let own = bound_to(backend, "beancounter");
-        let leaf = own.0.create("top/leaf").unwrap();
-        let top = own.0.open_group("top").unwrap();
-        let all = RemoveOptions { kill: true, recursive: true };
-        leaf.charge_kept(&[(FILES, 3)], Severity::Limit).unwrap();
-        let refused = top.remove_with(all).unwrap_err();
-        assert_eq!(refused.errno(), libc::EBUSY, "{backend}");
-        assert!(refused.message().contains("holds 3 of numfiles"), "{refused}");
-        assert_eq!(leaf.remove().unwrap_err().errno(), libc::EBUSY);
-        own.0.open_group("top/leaf").unwrap();
-        leaf.uncharge(FILES, 3).unwrap();
-        let mut charger = Charger::start(CHARGER, &own.0);
-        charger.ask("charge /top/leaf numfiles 5").unwrap();
-        assert_eq!(leaf.remove().unwrap_err().errno(), libc::EBUSY, "{backend}");
-        charger.kill();
-        leaf.remove().unwrap();
-        let gone = leaf.charge(FILES, 1, Severity::Limit).unwrap_err();
-        assert_eq!(gone.errno(), libc::ENODEV, "{backend}: {gone}");
-        assert_eq!(leaf.snapshot().unwrap_err().errno(), libc::ENODEV, "{backend}");
-        // Its successor has no share in what it was.
-        let leaf = own.0.create("top/leaf").unwrap();
-        assert_eq!(leaf.read("bc.numfiles.maxheld").unwrap(), "0\n", "{backend}");
-        leaf.charge(FILES, 1, Severity::Limit).unwrap();
-        leaf.uncharge(FILES, 1).unwrap();
-        // A member that charges is killed, and that is enough.
-        let mut member = Charger::start(CHARGER, &own.0);
-        member.ask("charge /top/leaf numfiles 5").unwrap();
-        leaf.attach(member.pid()).unwrap();
-        top.remove_with(all).unwrap();
-        assert_eq!(held(&own.0.root(), "numfiles"), 0, "{backend}");
-        // The root goes with its hierarchy, and the same holds.
-        own.0.root().charge(FILES, 1, Severity::Limit).unwrap();
-        assert_eq!(own.0.unmount().unwrap_err().errno(), libc::EBUSY, "{backend}");
-        own.0.root().uncharge(FILES, 1).unwrap();
-        let files = regions(&own);
-        assert_eq!(files.len(), 1, "{backend}: {files:?}");
-        own.0.unmount().unwrap();
-        assert!(!files[0].exists(), "{backend}: {files:?}");
-        assert_eq!(own.0.root().charge(FILES, 1, Severity::Limit).unwrap_err().errno(), libc::ENODEV, "{backend}");
-    });
-}
-
-/// The files of the hierarchy's counters, which are named for its root.
-fn regions(own: &Own) -> Vec<std::path::PathBuf> {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(inode) = std::fs::metadata(own.0.directory()).map(|found| found.ino()) else { return Vec::new() };
-    let directory = directory_of_counters();
-    let entries = std::fs::read_dir(directory).map(|entries| entries.flatten().map(|entry| entry.path()).collect());
-    let mut found: Vec<std::path::PathBuf> = entries.unwrap_or_default();
-    let begin = format!("{inode:x}-");
-    found.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&begin)));
-    found
-}
-
-fn directory_of_counters() -> std::path::PathBuf {
-    // SAFETY: takes nothing and cannot fail.
-    match unsafe { libc::geteuid() } {
-        0 => "/run/cgf-counters".into(),
-        user => [format!("/run/user/{user}"), format!("/tmp/cgf-{user}")]
-            .map(|above| std::path::Path::new(&above).join("cgf-counters"))
-            .into_iter()
-            .find(|directory| directory.exists())
-            .unwrap_or_default(),
+fn ten_thousand_resources_are_known() {
+    let own = bound_to(BackendKind::Embedded, "beancounter");
+    let group = own.0.create("a").unwrap();
+    for number in 0..10_000 {
+        own.0.register_resource(&format!("r{number}"), "count").unwrap();
     }
+    let last = own.0.resource("r9999").unwrap();
+    assert_eq!((last.number(), own.0.resources().unwrap().len()), (10_004, 10_005));
+    group.charge(last, 3, Severity::Limit).unwrap();
+    assert_eq!((held(&group, "r9999"), held(&own.0.root(), "r9999")), (3, 3));
+    assert_eq!(group.read("bc.stat").unwrap().lines().count(), 10_007);
+    assert!(group.control_files().unwrap().contains(&"bc.r5000.limits".to_owned()));
+    group.uncharge(last, 3).unwrap();
+    group.remove().unwrap();
 }
 
-/// What went by a bare rmdir(2) gives back what it kept when the hierarchy is next opened.
+/// R6.3: groups as deep as there are, and what is too deep for one step says so.
 #[test]
-fn groups_that_went_behind_our_back_are_swept() {
-    on_each(|backend| {
-        let own = bound_to(backend, "beancounter");
-        let leaf = own.0.create("top/leaf").unwrap();
-        leaf.charge_kept(&[(FILES, 3)], Severity::Limit).unwrap();
-        own.0.create("stays").unwrap().set_limits(FILES, None, Some(5)).unwrap();
-        let directory = own.0.directory().join("top");
-        for gone in [directory.join("leaf"), directory] {
-            remove_behind_our_back(&gone);
-        }
-        assert_eq!(held(&own.0.root(), "numfiles"), 3, "{backend}");
-        let mut other = Charger::start(CHARGER, &own.0);
-        assert_eq!(other.ask("read / bc.numfiles.held"), Ok("0".into()), "{backend}");
-        assert_eq!(other.ask("read /stays bc.numfiles.limit"), Ok("5".into()), "{backend}");
-        assert_eq!(leaf.charge(FILES, 1, Severity::Limit).unwrap_err().errno(), libc::ENODEV, "{backend}");
-    });
-}
-
-fn remove_behind_our_back(group: &std::path::Path) {
-    // The embedded backend's groups have files, which a kernel's rmdir would not mind.
-    if std::fs::remove_dir(group).is_err() {
-        std::fs::remove_dir_all(group).unwrap();
+fn deep_groups_are_charged() {
+    let own = bound_to(BackendKind::Embedded, "beancounter");
+    let path = ["d"; 40].join("/");
+    let deep = own.0.create(&path).unwrap();
+    deep.charge(FILES, 2, Severity::Limit).unwrap();
+    deep.uncharge(FILES, 1).unwrap();
+    assert_eq!((held(&deep, "numfiles"), held(&own.0.root(), "numfiles")), (1, 1));
+    let all: Vec<(Resource, u64)> = (0..5).map(|number| (Resource::from_number(number), 1)).collect();
+    match deep.charge_many(&all, Severity::Limit) {
+        Ok(()) => deep.uncharge_many(&all).unwrap(),
+        Err(error) => assert_eq!(error.errno(), libc::E2BIG, "{error}"),
     }
+    deep.uncharge(FILES, 1).unwrap();
+    assert_eq!(own.0.root().snapshot().unwrap().underflow, 0);
 }
 
-/// R6.11: where the kernel has a controller, its limit binds those who charge nothing,
-/// and what is held is its figure; and the files say so.
+/// R6.2: FORCE is never refused, but no counter wraps.
 #[test]
-fn the_kernel_enforces_what_it_counts() {
-    on_each(|backend| {
-        let own = bound_to(backend, "beancounter");
-        let group = own.0.create("a").unwrap();
-        let read = |file: &str| group.read(file).unwrap();
-        assert_eq!(read("bc.numfiles.enforced"), "library\n");
-        let is_kernels = group.controller_fd("pids").is_ok();
-        assert_eq!(read("bc.numtasks.enforced"), if is_kernels { "kernel\n" } else { "library\n" }, "{backend}");
-        if !is_kernels {
-            eprintln!("no controller for {backend}: nothing to see");
-            return;
+fn force_ends_where_counters_do() {
+    let own = bound_to(BackendKind::Embedded, "beancounter");
+    let group = own.0.create("a").unwrap();
+    let most = 1 << 48;
+    let mut charged = 0;
+    let error = loop {
+        match group.charge(MEMORY, most, Severity::Force) {
+            Ok(()) => charged += 1,
+            Err(error) => break error,
         }
-        assert_eq!(read("bc.numtasks.limit"), "max\n");
-        group.write("bc.numtasks.limits", "3 5").unwrap();
-        let kernels = own_file(&group, "pids", "pids.max");
-        assert_eq!(std::fs::read_to_string(&kernels).unwrap(), "5\n", "{backend}");
-        // Forks until it may not, and knows nothing of us.
-        let pid = cgf_tests::backends::start(&group, &["threads", "1"]);
-        let mut shell = std::process::Command::new("sh")
-            .args(["-c", "read go; for i in 1 2 3 4 5 6 7 8; do sleep 60 & done; wait"])
-            .stdin(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        group.attach(shell.id() as i32).unwrap();
-        drop(shell.stdin.take());
-        wait_for("the kernel to refuse", || (failures(&group, "numtasks") > 0).then_some(())).unwrap();
-        assert_eq!(held(&group, "numtasks"), 5, "{backend}");
-        let counter = group.snapshot().unwrap().counters.swap_remove(Resource::NUMTASKS.number() as usize);
-        assert!(counter.by_kernel && counter.held == 5 && counter.maxheld >= 5, "{counter:?}");
-        assert_eq!((counter.barrier, counter.limit), (Some(3), Some(5)));
-        group.write("bc.numtasks.failcnt", "0").unwrap();
-        std::fs::write(&kernels, "7").unwrap();
-        assert_eq!(read("bc.numtasks.limits"), "3 7\n", "{backend}: somebody else's word is the kernel's, too");
-        group.write("bc.numtasks.limit", "max").unwrap();
-        assert_eq!(std::fs::read_to_string(&kernels).unwrap(), "max\n");
-        assert_eq!(group.write("bc.numtasks.limit", "2").unwrap_err().errno(), libc::EINVAL, "below the barrier");
-        assert_eq!(std::fs::read_to_string(&kernels).unwrap(), "max\n", "{backend}: nothing half-done");
-        group.kill(libc::SIGKILL).unwrap();
-        shell.wait().unwrap();
-        assert!(stage::has_ended(pid));
-
-        if group.controller_fd("memory").is_ok() {
-            assert_eq!(read("bc.physpages.enforced"), "kernel\n", "{backend}");
-            group.write("bc.physpages.limit", "2560").unwrap();
-            assert_eq!(read("bc.physpages.limit"), "2560\n");
-            let kernels = own_file(&group, "memory", "memory.limit_in_bytes");
-            if let Ok(text) = std::fs::read_to_string(kernels) {
-                assert_eq!(text.trim(), (2560 * 4096).to_string(), "{backend}");
-            }
-            group.write("bc.physpages.limit", "max").unwrap();
-            assert_eq!(read("bc.physpages.limit"), "max\n", "{backend}");
-        }
-    });
-}
-
-fn own_file(group: &Group, controller: &str, file: &str) -> std::path::PathBuf {
-    use std::os::fd::AsRawFd;
-    let directory = group.controller_fd(controller).unwrap();
-    std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).unwrap().join(file)
-}
-
-/// R6.11: what `/proc` shows of the processes, and is charged to nobody.
-#[test]
-fn samples_are_what_proc_shows() {
-    on_each(|backend| {
-        let own = bound_to(backend, "beancounter");
-        let group = own.0.create("top/a").unwrap();
-        let top = own.0.open_group("top").unwrap();
-        let sampled = |group: &Group, resource: &str| -> u64 {
-            group.read(&format!("bc.{resource}.sampled")).unwrap().trim().parse().unwrap()
-        };
-        let all = ["numtasks", "numfiles", "physpages", "privvmpages"];
-        assert_eq!(all.map(|resource| sampled(&top, resource)), [0; 4], "{backend}");
-        let pid = cgf_tests::backends::start(&group, &["threads", "3"]);
-        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64;
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count() as u64;
-        let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
-        let statm: Vec<u64> = statm.split_whitespace().map(|word| word.parse().unwrap()).collect();
-        assert!(tasks >= 3, "{tasks}");
-        assert_eq!(all.map(|resource| sampled(&top, resource)), [tasks, files, statm[1], statm[5]], "{backend}");
-        assert_eq!((held(&group, "numfiles"), group.write("bc.numfiles.sampled", "1").is_err()), (0, true));
-        group.kill(libc::SIGKILL).unwrap();
-    });
-}
-
-/// R6.12: a record that leads elsewhere, a directory that is not ours to use.
-#[test]
-fn counters_of_somebody_else_are_not_used() {
-    on_each(|backend| {
-        let own = bound_to(backend, "beancounter");
-        let other = bound_to(backend, "beancounter");
-        other.0.root().charge(FILES, 1, Severity::Limit).unwrap();
-        let record = |of: &Own| {
-            let directory = own_attribute(of.0.directory(), "user.cgf.counters");
-            assert!(directory.is_some(), "{backend}");
-            directory.unwrap()
-        };
-        set_attribute(own.0.directory(), "user.cgf.counters", &record(&other));
-        let refused = own.0.root().charge(FILES, 1, Severity::Limit).unwrap_err();
-        assert_eq!(refused.errno(), libc::EUCLEAN, "{backend}: {refused}");
-        for wrong in ["", "../../etc/passwd", "1-2", "x"] {
-            set_attribute(own.0.directory(), "user.cgf.counters", wrong.as_bytes());
-            let errno = own.0.root().charge(FILES, 1, Severity::Limit).unwrap_err().errno();
-            assert_eq!(errno, libc::EUCLEAN, "{backend}: {wrong:?}");
-        }
-        other.0.root().uncharge(FILES, 1).unwrap();
-    });
-}
-
-fn own_attribute(directory: &std::path::Path, name: &str) -> Option<Vec<u8>> {
-    let (path, name) = (c_string(directory), std::ffi::CString::new(name).unwrap());
-    let mut value = vec![0_u8; 1024];
-    // SAFETY: both strings end with NUL, and the buffer is as long as is said.
-    let length = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
-    value.truncate(usize::try_from(length).ok()?);
-    Some(value)
-}
-
-fn set_attribute(directory: &std::path::Path, name: &str, value: &[u8]) {
-    let (path, name) = (c_string(directory), std::ffi::CString::new(name).unwrap());
-    // SAFETY: both strings end with NUL, and the value is as long as is said.
-    let done = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-}
-
-fn c_string(path: &std::path::Path) -> std::ffi::CString {
-    use std::os::unix::ffi::OsStrExt;
-    std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap()
+        assert!(charged < 1_000_000, "something wraps");
+    };
+    assert_eq!(error.errno(), libc::EOVERFLOW, "{error}");
+    assert!(charged >= 1);
+    assert_eq!(held(&group, "kmemsize"), charged * most);
+    (0..charged).for_each(|_| group.uncharge(MEMORY, most).unwrap());
+    assert_eq!(held(&group, "kmemsize"), 0);
 }

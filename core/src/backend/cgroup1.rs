@@ -127,8 +127,8 @@ impl Backend for Cgroup1 {
         None
     }
 
-    fn span(&mut self, controllers: &[&str]) -> Result<()> {
-        self.mirrors = Mirrors::of(&self.tree, controllers)?;
+    fn span(&mut self, controllers: &[&str], make: bool) -> Result<()> {
+        self.mirrors = Mirrors::of(&self.tree, controllers, make)?;
         Ok(())
     }
 

@@ -163,10 +163,10 @@ impl Backend for Cgroup2 {
         if self.mirrors.is_empty() { group.dir.path_fd().ok() } else { None }
     }
 
-    fn span(&mut self, controllers: &[&str]) -> Result<()> {
+    fn span(&mut self, controllers: &[&str], make: bool) -> Result<()> {
         let present = self.tree.top().read("cgroup.controllers").unwrap_or_default();
         let elsewhere: Vec<&str> = controllers.iter().copied().filter(|name| !has_word(&present, name)).collect();
-        self.mirrors = Mirrors::of(&self.tree, &elsewhere)?;
+        self.mirrors = Mirrors::of(&self.tree, &elsewhere, make)?;
         Ok(())
     }
 

@@ -40,8 +40,10 @@ struct Mirror {
 
 impl Mirrors {
     /// Finds the trees of version 1 with these controllers, as far as there are
-    /// any that we may use, and makes the hierarchy's root directory in each.
-    pub(crate) fn of(primary: &Tree, controllers: &[&str]) -> Result<Mirrors> {
+    /// any that we may use, and makes the hierarchy's root directory in each. If it may not
+    /// be made, a tree without it is as if it were not there: nobody who is in the root
+    /// would be in there.
+    pub(crate) fn of(primary: &Tree, controllers: &[&str], make: bool) -> Result<Mirrors> {
         let base = primary.below_mount(&GroupPath::root());
         let mut mirrors: Vec<Mirror> = Vec::new();
         for controller in controllers {
@@ -55,12 +57,14 @@ impl Mirrors {
             if primary.is_on(&mount) {
                 continue;
             }
-            let made = std::fs::create_dir_all(mount.point.join(base.as_path()));
+            let place = mount.point.join(base.as_path());
+            let made = if make { std::fs::create_dir_all(&place) } else { Ok(()) };
             let root = match made {
-                Ok(()) => Dir::open(&mount.point.join(base.as_path())).and_then(writable),
+                Ok(()) => Dir::open(&place).and_then(writable),
                 Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
             };
             match root {
+                Err(Errno::NOENT) if !make => {}
                 Ok(root) => {
                     let tree = Tree::around(&root, &version)?;
                     mirrors.push(Mirror { controllers: vec![(*controller).to_owned()], tree, root });
@@ -69,7 +73,6 @@ impl Mirrors {
                 // were not there, and whoever asks for it is told.
                 Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {}
                 Err(errno) => {
-                    let place = mount.point.join(base.as_path());
                     return Err(Error::os(errno, format_args!("making {}", place.display())));
                 }
             }

@@ -243,8 +243,8 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     fn birth_group(&self, group: &Node) -> Option<OwnedFd>;
 
     /// Makes the hierarchy span the kernel trees that have these controllers, as
-    /// far as there are any.
-    fn span(&mut self, _controllers: &[&str]) -> Result<()> {
+    /// far as there are any; unless it may `make` its root there, those that have it.
+    fn span(&mut self, _controllers: &[&str], _make: bool) -> Result<()> {
         Ok(())
     }
 

@@ -107,7 +107,8 @@ impl From<Error> for Refused {
     }
 }
 
-/// The groups (by number) whose barrier a charge crossed, with the place of the charge.
+/// The groups (by number) whose barrier a charge up to the limit crossed, with the place of
+/// the charge.
 pub(crate) type Crossed = Vec<(usize, u64)>;
 
 /// What an account shows.

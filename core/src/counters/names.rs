@@ -18,23 +18,23 @@ pub(crate) const STANDARD: [(&str, &str); 5] = [
 
 impl<M: Memory> Counters<M> {
     /// The number of a resource; it gets one if it has none. Both are words of the caller's that
-    /// fit.
+    /// fit; that the name is none of the first `others` the caller knows.
     ///
     /// EEXIST: it is counted in something else. ENOSPC: no more can be known.
-    pub(crate) fn register(&self, mine: &mut Descriptor, name: &str, unit: &str) -> Result<u32> {
+    pub(crate) fn register(&self, mine: &mut Descriptor, name: &str, unit: &str, others: u32) -> Result<u32> {
         let mut attempts = Attempts::new();
         loop {
             attempts.next()?;
             let helped = self.help()?;
-            let known = self.resources()?;
-            if let Some(at) = known.iter().position(|(other, _)| other == name) {
-                let (_, other) = &known[at];
+            let count = self.resource_count();
+            if let Some(number) = self.resource_called(name, others)? {
+                let other = self.resource(number)?.map_or_else(String::new, |(_, unit)| unit);
                 if other != unit {
                     return Err(Error::new(libc::EEXIST, format!("{name} is counted in {other}, not in {unit}")));
                 }
-                return Ok(at as u32);
+                return Ok(number);
             }
-            let number = known.len() as u32;
+            let number = count;
             let Ok(at) = self.layout.resource(number) else {
                 return Err(Error::new(libc::ENOSPC, format!("{number} resources are known, and no more can be")));
             };
@@ -53,13 +53,34 @@ impl<M: Memory> Counters<M> {
 
     /// Name and unit of all, by number. What is there does not change.
     pub(crate) fn resources(&self) -> Result<Vec<(String, String)>> {
-        let own = |(name, unit): &(&str, &str)| ((*name).to_owned(), (*unit).to_owned());
-        let mut known: Vec<_> = STANDARD.iter().map(own).collect();
-        for number in known.len()..known.len() + self.named() {
-            let at = self.layout.resource(number as u32)?;
-            known.push((self.read_letters(at, NAME_CELLS), self.read_letters(at + NAME_CELLS * 16, UNIT_CELLS)));
+        (0..self.resource_count()).filter_map(|number| self.resource(number).transpose()).collect()
+    }
+
+    /// How many there are.
+    pub(crate) fn resource_count(&self) -> u32 {
+        (STANDARD.len() + self.named()) as u32
+    }
+
+    /// Name and unit of one, if there is one of that number.
+    pub(crate) fn resource(&self, number: u32) -> Result<Option<(String, String)>> {
+        if let Some((name, unit)) = STANDARD.get(number as usize) {
+            return Ok(Some(((*name).to_owned(), (*unit).to_owned())));
         }
-        Ok(known)
+        if number >= self.resource_count() {
+            return Ok(None);
+        }
+        let at = self.layout.resource(number)?;
+        Ok(Some((self.read_letters(at, NAME_CELLS), self.read_letters(at + NAME_CELLS * 16, UNIT_CELLS))))
+    }
+
+    /// The number of a name that is none of the first `others`.
+    fn resource_called(&self, name: &str, others: u32) -> Result<Option<u32>> {
+        for number in others..self.resource_count() {
+            if self.resource(number)?.is_some_and(|(known, _)| known == name) {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
     }
 
     /// How many besides the standard ones.

@@ -1,20 +1,23 @@
 //! The counters of one hierarchy, as everybody else sees them.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 
 use super::holder::{Descriptor, Image, Process};
 use super::layout::FAST_PLACES;
 use super::mapping::Mapping;
-use super::names::STANDARD;
 use super::{Account, Bound, Counters, Crossed, Figures, MOST, Owner, Refused, quick};
 use crate::error::{Error, Result};
 use crate::process::{self, Stat};
+use crate::remembered::Remembered;
 
 /// The counters of one hierarchy.
 #[derive(Debug)]
 pub(crate) struct Region {
     counters: Arc<Counters<Mapping>>,
+    /// The numbers of the first so many resources by name, which do not change.
+    named: Remembered<HashMap<String, u32>>,
 }
 
 /// Those that this process has open: the same file is mapped once.
@@ -46,7 +49,7 @@ impl Region {
     }
 
     fn of(mapping: Mapping) -> Region {
-        Region { counters: Arc::new(Counters::new(mapping)) }
+        Region { counters: Arc::new(Counters::new(mapping)), named: Remembered::default() }
     }
 
     /// Of the same process only: one that was forked has not got the mapping.
@@ -186,9 +189,8 @@ impl Region {
     /// EBUSY: something is held there, or it has accounts below it.
     pub(crate) fn remove_group(self: &Arc<Region>, group: u64) -> Result<()> {
         self.with_descriptor(|counters, mine| {
-            let count = (STANDARD.len() + counters.named()) as u32;
             let mut accounts = Vec::new();
-            for resource in 0..count {
+            for resource in 0..counters.resource_count() {
                 accounts.extend(counters.find(group, resource)?);
             }
             // All of them first: a group that stays keeps what it has.
@@ -232,7 +234,49 @@ impl Region {
             let why = "a resource has a name of at most 40 letters, digits, _ and -, and a unit of at most 16";
             return Err(Error::new(libc::EINVAL, format!("{name:?}, {unit:?}: {why}")));
         }
-        self.with_descriptor(|counters, mine| counters.register(mine, name, unit))
+        let (found, others) = self.look_for(name)?;
+        self.with_descriptor(|counters, mine| counters.register(mine, name, unit, found.unwrap_or(others)))
+    }
+
+    /// The number of a resource that is known by its name.
+    pub(crate) fn resource_called(self: &Arc<Region>, name: &str) -> Result<Option<u32>> {
+        self.look_for(name).map(|(found, _)| found)
+    }
+
+    /// The number of a name, and how many resources were looked through.
+    fn look_for(self: &Arc<Region>, name: &str) -> Result<(Option<u32>, u32)> {
+        self.whole()?;
+        if let Some(number) = self.named.look(|named| named.get(name).copied()) {
+            return Ok((Some(number), 0));
+        }
+        let from = self.named.look(|named| u32::try_from(named.len()).ok()).unwrap_or(0);
+        let until = self.counters.resource_count();
+        let mut found = None;
+        for number in from..until {
+            let Some((known, _)) = self.counters.resource(number)? else { break };
+            if known == name {
+                found = Some(number);
+            }
+            self.named.note(|named| {
+                // In turn: that as many are known says which.
+                if named.len() == number as usize {
+                    named.insert(known, number);
+                }
+            });
+        }
+        Ok((found, until))
+    }
+
+    /// How many resources are known: their numbers are below that.
+    pub(crate) fn resource_count(self: &Arc<Region>) -> Result<u32> {
+        self.whole()?;
+        Ok(self.counters.resource_count())
+    }
+
+    /// Name and unit of one, if there is one of that number.
+    pub(crate) fn resource(self: &Arc<Region>, number: u32) -> Result<Option<(String, String)>> {
+        self.whole()?;
+        self.counters.resource(number)
     }
 
     /// Name and unit of all, by number.
@@ -266,8 +310,7 @@ impl Region {
 
     /// The logarithm of how much stock is given at once: bytes come in larger numbers.
     fn batch(self: &Arc<Region>, resource: u32) -> Result<u8> {
-        let known = self.resources()?;
-        let Some((_, unit)) = known.get(resource as usize) else {
+        let Some((_, unit)) = self.resource(resource)? else {
             return Err(Error::new(libc::ENOENT, format!("no resource has the number {resource}")));
         };
         Ok(if unit == "bytes" { 16 } else { 6 })

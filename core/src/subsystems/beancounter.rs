@@ -53,12 +53,13 @@ impl Subsystem for BeanCounters {
     }
 
     fn unmount(&self, hierarchy: &Hierarchy) -> Result<()> {
-        removal::forget(&hierarchy.root())?;
+        removal::forget(&hierarchy.root());
         hierarchy.forget_counters()
     }
 
     fn destroy(&self, group: &Group) -> Result<()> {
-        removal::forget(group)
+        removal::forget(group);
+        Ok(())
     }
 }
 
@@ -106,6 +107,7 @@ impl Group {
     /// * EOVERFLOW: with FORCE, more than a counter holds.
     /// * EOPNOTSUPP: the hierarchy is not bound to the beancounter. ENODEV: the group was
     ///   removed. ECHILD: in a forked child.
+    /// * EDEADLK: in a signal handler that interrupted a charge.
     /// * At the first use of the counters by a process, what opening them gives: EACCES,
     ///   EROFS, ENOSPC (no room on the file system, or in the counters); EPERM, ELOOP, EUCLEAN:
     ///   the file is not ours, no file, or damaged; EXDEV: processes of another pid or

@@ -1,7 +1,7 @@
 //! What the kernel gives, made safe: descriptors, locks, process creation.
 //!
-//! Architecture invariant: all of the core's `unsafe` is here (and later in
-//! `counters`). Functions return the bare errno; the caller knows what it was
+//! Architecture invariant: all of the core's `unsafe` is here and in
+//! `counters`. Functions return the bare errno; the caller knows what it was
 //! doing and says so in the error.
 
 pub(crate) mod connector;

@@ -8,6 +8,7 @@
 //! register NAME UNIT             answers the number
 //! read PATH FILE
 //! fork PATH                      what a forked child's charge gives
+//! spin PATH RESOURCE             charges one and takes it back, for ever, after "ok"
 //! exec                           starts the same program again, in the same process
 //! ```
 
@@ -54,6 +55,16 @@ fn answer(hierarchy: &Hierarchy, words: &[&str]) -> Result<String> {
         ["register", name, unit] => return Ok(hierarchy.register_resource(name, unit)?.number().to_string()),
         ["read", path, file] => return hierarchy.open_group(path)?.read(file),
         ["fork", path] => return Ok(in_a_child(hierarchy, path)?.to_string()),
+        ["spin", path, resource] => {
+            let (group, resource) = (hierarchy.open_group(path)?, hierarchy.resource(resource)?);
+            println!("ok");
+            loop {
+                // It may be refused meanwhile.
+                if group.charge(resource, 1, Severity::Limit).is_ok() {
+                    group.uncharge(resource, 1)?;
+                }
+            }
+        }
         ["exec"] => {
             // The next line is the next program's: it is not asked for before this one's answer.
             println!("ok");

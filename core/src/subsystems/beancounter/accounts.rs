@@ -7,22 +7,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ledger::Books;
 use super::removal;
-use super::resource::Resource;
+use super::resource::{Resource, STANDARD};
 use crate::attribute;
 use crate::backend::Node;
 use crate::counters::{Account, Region};
 use crate::error::{Error, Result};
 use crate::group::{Group, same_directory};
 use crate::path::GroupPath;
-use crate::remembered::Remembered;
+use crate::remembered::{Known, Remembered};
 
 /// What a handle on a group knows of its counters.
 #[derive(Debug)]
 pub(crate) struct Accounts {
     /// A number that no other handle of this process has had.
     number: u64,
-    standing: Remembered<Option<Standing>>,
-    known: Remembered<HashMap<Resource, Account>>,
+    standing: Known<Standing>,
+    standard: [Known<Account>; STANDARD.len()],
+    named: Remembered<HashMap<Resource, Account>>,
 }
 
 /// Where a group stands.
@@ -39,8 +40,9 @@ impl Default for Accounts {
         static GIVEN: AtomicU64 = AtomicU64::new(1);
         Accounts {
             number: GIVEN.fetch_add(1, Ordering::Relaxed),
-            standing: Remembered::default(),
-            known: Remembered::default(),
+            standing: Known::default(),
+            standard: Default::default(),
+            named: Remembered::default(),
         }
     }
 }
@@ -54,16 +56,36 @@ impl Accounts {
     }
 }
 
+impl Accounts {
+    /// The account of a resource and where its group stands, if both were looked up before.
+    pub(super) fn known(&self, resource: Resource) -> Option<(Account, &Standing)> {
+        let account = match self.standard.get(resource.number() as usize) {
+            Some(known) => *known.get()?,
+            None => self.named.look(|known| known.get(&resource).copied())?,
+        };
+        Some((account, self.standing.get()?))
+    }
+
+    fn note(&self, resource: Resource, account: Account) {
+        match self.standard.get(resource.number() as usize) {
+            Some(known) => known.note(account),
+            None => self.named.note(|known| {
+                known.insert(resource, account);
+            }),
+        }
+    }
+}
+
 impl Group {
     /// Where the group stands, which is noted on it if nobody has yet.
     pub(super) fn standing(&self) -> Result<Standing> {
-        if let Some(standing) = self.accounts().standing.look(Clone::clone) {
-            return Ok(standing);
+        if let Some(standing) = self.accounts().standing.get() {
+            return Ok(standing.clone());
         }
         let books = self.hierarchy().books()?;
         let path = self.numbers(&books)?.into();
         let standing = Standing { books, path };
-        self.accounts().standing.note(|known| *known = Some(standing.clone()));
+        self.accounts().standing.note(standing.clone());
         Ok(standing)
     }
 
@@ -73,13 +95,16 @@ impl Group {
         Ok(number(self.node(), &books.region)?.map(|number| (books, number)))
     }
 
-    /// The account of a resource in this group. ENOENT: no such resource.
+    /// The account of a resource in this group, made if it is not there. ENOENT: no such
+    /// resource. ENODEV: the group was removed.
     pub(super) fn account(&self, resource: Resource) -> Result<Account> {
-        if let Some(account) = self.accounts().known.look(|known| known.get(&resource).copied()) {
+        if let Some((account, _)) = self.accounts().known(resource) {
             return Ok(account);
         }
         let Standing { books, path } = self.standing()?;
         self.hierarchy().must_know(resource)?;
+        // Its number is on the directory of one that was removed, too.
+        attribute::must_be_there(self.node())?;
         let account = match books.region.account(&path, resource.number()) {
             // Groups that went behind our back may have left room.
             Err(error) if error.is(libc::ENOSPC) && removal::sweep(self.hierarchy(), &books)? => {
@@ -87,9 +112,7 @@ impl Group {
             }
             other => other?,
         };
-        self.accounts().known.note(|known| {
-            known.insert(resource, account);
-        });
+        self.accounts().note(resource, account);
         Ok(account)
     }
 

@@ -8,7 +8,7 @@ use crate::counters::{self, Account, Bound, Crossed, MOST, Owner, Refused};
 use crate::error::{Error, Refusal, Result};
 use crate::group::Group;
 
-/// Charges of one call, each resource once, none of nothing.
+/// Several charges of one call, each resource once, none of nothing.
 struct Charges {
     amounts: Vec<(Resource, u64)>,
     accounts: Vec<(Account, u64)>,
@@ -35,7 +35,8 @@ impl Severity {
 }
 
 impl Group {
-    /// The long way of one charge, kept apart from the quick one.
+    /// The long way of one charge, kept apart from the quick one. It allocates nothing
+    /// unless it is refused.
     #[cold]
     #[inline(never)]
     pub(super) fn charge_one(&self, resource: Resource, amount: u64, severity: Severity) -> Result<()> {
@@ -44,12 +45,17 @@ impl Group {
             return Ok(());
         }
         if let Some(crossed) = counters::charge_known(key, amount, severity.bound()) {
-            if !crossed.is_empty() {
-                self.tell_of(&[(resource, amount)], severity, &crossed);
-            }
+            self.tell_of(&[(resource, amount)], &crossed);
             return Ok(());
         }
-        self.charge_all(&[(resource, amount)], severity, Owner::Process)
+        self.backend()?;
+        let amounts = [(resource, amount)];
+        let (Some((account, standing)), 1..=MOST) = (self.accounts().known(resource), amount) else {
+            return self.charge_all(&amounts, severity, Owner::Process);
+        };
+        let charges = [(account, amount)];
+        let attempt = || standing.books.region.charge(key, &charges, severity.bound(), Owner::Process);
+        self.charge_with(&amounts, severity, attempt)
     }
 
     /// The same for taking back.
@@ -60,23 +66,20 @@ impl Group {
         if counters::uncharge_again(key, amount) || counters::uncharge_known(key, amount) {
             return Ok(());
         }
-        self.uncharge_all(&[(resource, amount)])
+        self.backend()?;
+        match (self.accounts().known(resource), amount) {
+            (Some((account, standing)), 1..=MOST) => standing.books.region.uncharge(key, &[(account, amount)]),
+            _ => self.uncharge_all(&[(resource, amount)]),
+        }
     }
 
     pub(super) fn charge_all(&self, charges: &[(Resource, u64)], severity: Severity, owner: Owner) -> Result<()> {
-        let charges = self.charges(charges)?;
-        if charges.accounts.is_empty() {
+        let Charges { amounts, accounts, key } = self.charges(charges)?;
+        if accounts.is_empty() {
             return Ok(());
         }
         let region = self.standing()?.books.region;
-        let attempt = || region.charge(charges.key, &charges.accounts, severity.bound(), owner);
-        match self.with_one_retry(&charges, attempt)? {
-            Ok(crossed) => {
-                self.tell_of(&charges.amounts, severity, &crossed);
-                Ok(())
-            }
-            Err(full) => Err(self.refuse(&full, severity)),
-        }
+        self.charge_with(&amounts, severity, || region.charge(key, &accounts, severity.bound(), owner))
     }
 
     pub(super) fn charge_what_fits(&self, resource: Resource, amount: u64, severity: Severity) -> Result<u64> {
@@ -88,9 +91,9 @@ impl Group {
             (0, _) => region.charge(0, &[(account, 1)], severity.bound(), Owner::Process).map(|crossed| (1, crossed)),
             some => Ok(some),
         };
-        match self.with_one_retry(&charges, attempt)? {
+        match self.with_one_retry(&charges.amounts, attempt)? {
             Ok((granted, crossed)) => {
-                self.tell_of(&[(resource, granted)], severity, &crossed);
+                self.tell_of(&[(resource, granted)], &crossed);
                 Ok(granted)
             }
             Err(full) => {
@@ -106,6 +109,21 @@ impl Group {
             return Ok(());
         }
         self.standing()?.books.region.uncharge(charges.key, &charges.accounts)
+    }
+
+    fn charge_with(
+        &self,
+        amounts: &[(Resource, u64)],
+        severity: Severity,
+        attempt: impl Fn() -> std::result::Result<Crossed, Refused>,
+    ) -> Result<()> {
+        match self.with_one_retry(amounts, attempt)? {
+            Ok(crossed) => {
+                self.tell_of(amounts, &crossed);
+                Ok(())
+            }
+            Err(full) => Err(self.refuse(&full, severity)),
+        }
     }
 
     /// EINVAL: an amount that no counter holds. ENOENT: no such resource. ECHILD.
@@ -130,40 +148,38 @@ impl Group {
     /// Tries, and if it does not fit asks the program to free something and tries once more.
     fn with_one_retry<T>(
         &self,
-        charges: &Charges,
+        amounts: &[(Resource, u64)],
         attempt: impl Fn() -> std::result::Result<T, Refused>,
     ) -> Result<std::result::Result<T, Full>> {
         let full = match attempt() {
             Ok(done) => return Ok(Ok(done)),
-            Err(refused) => self.full(charges, refused)?,
+            Err(refused) => self.full(amounts, refused)?,
         };
         if !self.hierarchy().ask_at_limit(&full.level, full.resource, full.amount) {
             return Ok(Err(full));
         }
         match attempt() {
             Ok(done) => Ok(Ok(done)),
-            Err(refused) => self.full(charges, refused).map(Err),
+            Err(refused) => self.full(amounts, refused).map(Err),
         }
     }
 
-    fn full(&self, charges: &Charges, refused: Refused) -> Result<Full> {
+    #[cold]
+    fn full(&self, amounts: &[(Resource, u64)], refused: Refused) -> Result<Full> {
         match refused {
             Refused::Full { which, group } => {
                 let unknown = || Error::new(libc::EUCLEAN, "the counters refuse a charge that was not made");
-                let &(resource, amount) = charges.amounts.get(which).ok_or_else(unknown)?;
+                let &(resource, amount) = amounts.get(which).ok_or_else(unknown)?;
                 Ok(Full { level: self.level(group)?, number: group, resource, amount })
             }
             Refused::Failed(error) => Err(error.context(self)),
         }
     }
 
-    fn tell_of(&self, charges: &[(Resource, u64)], severity: Severity, crossed: &Crossed) {
-        if severity != Severity::Limit {
-            return;
-        }
+    fn tell_of(&self, amounts: &[(Resource, u64)], crossed: &Crossed) {
         for &(which, number) in crossed {
             // A group above that went meanwhile has nobody to be told of it.
-            if let (Some(&(resource, amount)), Ok(group)) = (charges.get(which), self.level(number)) {
+            if let (Some(&(resource, amount)), Ok(group)) = (amounts.get(which), self.level(number)) {
                 self.hierarchy().tell_of_barrier(&group, resource, amount);
             }
         }
@@ -173,7 +189,7 @@ impl Group {
     fn refuse(&self, full: &Full, severity: Severity) -> Error {
         self.count_refusal(full);
         let Full { level, resource, amount, .. } = full;
-        let name = self.name_of(*resource);
+        let name = self.hierarchy().name_of(*resource);
         let errno = if *resource == Resource::NUMFILES { libc::EMFILE } else { libc::ENOMEM };
         let (held, which, bound) = match self.figures_of(full, severity) {
             Some(figures) => figures,

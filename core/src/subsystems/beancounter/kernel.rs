@@ -184,3 +184,72 @@ impl<'a> Kernel<'a> {
         self.group.failed(errno, &format!("using {file}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::GroupPath;
+
+    /// A directory with the files of a controller as the kernel has them.
+    fn with<T>(files: &[(&str, &str)], test: impl FnOnce(&Node, Dir) -> T) -> T {
+        let name = format!("cgf-kernel-{}-{}", std::process::id(), files.len());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir(&directory).unwrap();
+        for (name, text) in files {
+            std::fs::write(directory.join(name), text).unwrap();
+        }
+        let dir = || Dir::open(&directory).unwrap();
+        let done = test(&Node { dir: dir(), path: GroupPath::root() }, dir());
+        std::fs::remove_dir_all(&directory).unwrap();
+        done
+    }
+
+    fn counter() -> BeanCounter {
+        BeanCounter {
+            resource: Resource::PHYSPAGES,
+            name: "physpages".into(),
+            unit: "pages".into(),
+            by_kernel: false,
+            held: 1,
+            maxheld: 1,
+            minheld: 1,
+            barrier: Some(5),
+            limit: Some(6),
+            failcnt: 2,
+        }
+    }
+
+    /// R6.11: version 2, whose files this machine may not have.
+    #[test]
+    fn memory_of_version_2_is_in_pages() {
+        let events = "low 0\nhigh 0\nmax 3\noom 1\n";
+        let files = [
+            ("memory.max", "81920\n"),
+            ("memory.current", "8193\n"),
+            ("memory.peak", "40960\n"),
+            ("memory.events", events),
+        ];
+        with(&files, |group, dir| {
+            let kernel = Kernel { group, dir, files: &FILES[1], unit: 4096 };
+            let mut shown = counter();
+            kernel.show(&mut shown).unwrap();
+            assert_eq!((shown.held, shown.maxheld, shown.minheld, shown.failcnt), (3, 10, 3, 5));
+            assert_eq!((shown.barrier, shown.limit, shown.by_kernel), (Some(5), Some(20), true));
+            assert_eq!(kernel.reset_most().unwrap_err().errno(), libc::EOPNOTSUPP);
+            kernel.set_limit(Some(30)).unwrap();
+            assert_eq!(kernel.limit().unwrap(), Some(30));
+        });
+    }
+
+    /// R6.11: no limit is shown as none, however the kernel writes it.
+    #[test]
+    fn no_limit_is_none() {
+        for (at, text) in [(0, "max\n"), (1, "max\n"), (2, "9223372036854771712\n")] {
+            with(&[(FILES[at].limit, text)], |group, dir| {
+                let kernel = Kernel { group, dir, files: &FILES[at], unit: 4096 };
+                assert_eq!(kernel.limit().unwrap(), None, "{text}");
+                assert!(kernel.is_none(u64::MAX) && !kernel.is_none(1));
+            });
+        }
+    }
+}

@@ -34,8 +34,8 @@ pub(super) struct Books {
     pub is_flat: bool,
 }
 
-/// The name of the region's file, on a hierarchy's root: the root's inode, so that no
-/// hierarchy can be made to use another's, and a random number.
+/// The name of the region's file, on a hierarchy's root: its user, the root's inode, so
+/// that no hierarchy can be made to use another's, and a random number.
 const COUNTERS: &str = "counters";
 /// Whether charges count in their own group alone, on a hierarchy's root: 1 or 0.
 const FLAT: &str = "flat";
@@ -111,6 +111,9 @@ impl Hierarchy {
         }
         let root = self.root_node();
         let Some(file) = self.region_file(make)? else { return Ok(None) };
+        if !make && !file.exists() {
+            return Ok(None);
+        }
         // The record is still there on one that has ended, whose file must not come back.
         attribute::must_be_there(root)?;
         let books = Books { region: open(&file)?, is_flat: agree_on_flatness(root, ledger.asked_flat)? };
@@ -122,30 +125,38 @@ impl Hierarchy {
 
     /// The file that the region is in.
     ///
-    /// EUCLEAN: the record on the root is not ours.
+    /// EPERM: it is another user's. EUCLEAN: the record on the root is not ours.
     fn region_file(&self, make: bool) -> Result<Option<PathBuf>> {
         let root = self.root_node();
         let failed = |errno: Errno| root.failed(errno, "looking at the directory");
-        let inode = root.dir.identity().map_err(failed)?.1;
+        let inode = format!("{:x}", root.dir.identity().map_err(failed)?.1);
+        let user = rustix::process::geteuid().as_raw().to_string();
         let mut name = attribute::get(root, COUNTERS)?;
         if name.is_none() && make {
-            attribute::set_new(root, COUNTERS, &format!("{inode:x}-{:016x}", random()?))?;
+            attribute::set_new(root, COUNTERS, &format!("{user}-{inode}-{:016x}", random()?))?;
             name = attribute::get(root, COUNTERS)?;
         }
         let Some(name) = name else { return Ok(None) };
-        let is_ours = name.split_once('-').is_some_and(|(of, number)| {
-            of == format!("{inode:x}") && number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit())
-        });
-        if !is_ours {
-            let why = format!("the record of counters on the root of hierarchy {self} is not its own: {name:?}");
-            return Err(Error::new(libc::EUCLEAN, why));
+        let parts: Vec<&str> = name.split('-').collect();
+        let is_number = |word: &str| word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match *parts.as_slice() {
+            [of, root, number] if root == inode && is_number(number) && of == user => {}
+            [of, root, number] if root == inode && is_number(number) && of.parse::<u32>().is_ok() => {
+                let why = format!("the counters of hierarchy {self} are user {of}'s, who shares them with nobody");
+                return Err(Error::new(libc::EPERM, why));
+            }
+            _ => {
+                let why = format!("the record of counters on the root of hierarchy {self} is not its own: {name:?}");
+                return Err(Error::new(libc::EUCLEAN, why));
+            }
         }
         Ok(Some(place::counters(self.ledger().state.as_deref()).join(name)))
     }
 
     /// The hierarchy has ended, and nobody can come to its counters any more.
     pub(super) fn forget_counters(&self) -> Result<()> {
-        let Some(file) = self.region_file(false)? else { return Ok(()) };
+        // Another user's is his, and a record that is not ours leads nowhere.
+        let Ok(Some(file)) = self.region_file(false) else { return Ok(()) };
         match rustix::fs::unlink(&file) {
             // The directory of them all, if this was the last.
             Ok(()) => {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::accounts::number;
 use super::ledger::Books;
+use super::resource::Resource;
 use crate::backend::Node;
 use crate::counters::Figures;
 use crate::error::{Error, Result};
@@ -36,27 +37,30 @@ fn refuse(group: &Group, what: fn(&Figures) -> u64, counts_above: bool) -> Resul
     if hierarchy.needs(super::NAME).is_err() {
         return Ok(());
     }
-    // Whoever may not use the counters removes all the same, as by rmdir(2).
+    // Whoever may not use the counters, or finds them damaged, removes all the same, as by
+    // rmdir(2).
     let Ok(Some(books)) = hierarchy.books_in_use() else { return Ok(()) };
-    let look = || first(group, &books, what, counts_above && !books.is_flat);
-    match look()? {
-        // It may be what groups kept that went behind our back.
-        Some(_) if sweep(hierarchy, &books).unwrap_or(false) => look()?.map_or(Ok(()), Err),
-        found => found.map_or(Ok(()), Err),
+    let look = || first(group, &books, what, counts_above && !books.is_flat).unwrap_or(None);
+    let mut found = look();
+    // It may be what groups kept that went behind our back.
+    if found.is_some() && sweep(hierarchy, &books).unwrap_or(false) {
+        found = look();
     }
+    found.map_or(Ok(()), Err)
 }
 
 /// One of the group and those below it that has some, as EBUSY. The group itself is all
 /// that has to be looked at if what those below have counts there, too.
 fn first(group: &Group, books: &Books, what: fn(&Figures) -> u64, only_itself: bool) -> Result<Option<Error>> {
-    let resources = books.region.resources()?;
+    let resources = books.region.resource_count()?;
     let mut found = None;
     let mut look = |node: &Node| {
         let Some(number) = number(node, &books.region)? else { return Ok(()) };
-        for (resource, (name, _)) in (0..).zip(&resources) {
+        for resource in 0..resources {
             let Some(account) = books.region.find(number, resource)? else { continue };
             let some = books.region.read(&[account])?.first().map_or(0, what);
             if some > 0 {
+                let name = group.hierarchy().name_of(Resource::from_number(resource));
                 found = Some(Error::new(libc::EBUSY, format!("group {} holds {some} of {name}", node.path)));
             }
         }
@@ -70,14 +74,13 @@ fn first(group: &Group, books: &Books, what: fn(&Figures) -> u64, only_itself: b
     Ok(found)
 }
 
-/// The group was removed.
-pub(super) fn forget(group: &Group) -> Result<()> {
-    let Some(books) = group.hierarchy().books_in_use()? else { return Ok(()) };
-    let Ok(Some(number)) = number(group.node(), &books.region) else { return Ok(()) };
-    match books.region.remove_group(number) {
-        // Charged since it was looked at: as if it had been removed behind our back.
-        Err(error) if error.is(libc::EBUSY) => Ok(()),
-        other => other,
+/// The group was removed. What cannot be forgotten now, as it was charged since it was
+/// looked at, is swept later.
+pub(super) fn forget(group: &Group) {
+    if let Ok(Some(books)) = group.hierarchy().books_in_use()
+        && let Ok(Some(number)) = number(group.node(), &books.region)
+    {
+        let _ = books.region.remove_group(number);
     }
 }
 
@@ -99,7 +102,7 @@ pub(super) fn sweep(hierarchy: &Hierarchy, books: &Books) -> Result<bool> {
             Ok(())
         })?;
     }
-    let resources = books.region.resources()?.len() as u32;
+    let resources = books.region.resource_count()?;
     let mut any = false;
     // Those below before those above: a group goes when none is below it.
     loop {

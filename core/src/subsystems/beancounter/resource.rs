@@ -1,11 +1,7 @@
 //! What is counted: the five resources that every hierarchy knows, and those that
 //! programs name.
 
-use std::sync::Arc;
-
-use crate::counters::Region;
 use crate::error::{Error, Result};
-use crate::group::Group;
 use crate::hierarchy::Hierarchy;
 
 /// Something that is counted, by its number in a hierarchy.
@@ -47,7 +43,7 @@ pub struct ResourceInfo {
 }
 
 /// Name and unit of those that are always there, by number.
-const STANDARD: [(&str, &str); 5] = [
+pub(super) const STANDARD: [(&str, &str); 5] = [
     ("kmemsize", "bytes"),
     ("privvmpages", "pages"),
     ("physpages", "pages"),
@@ -87,11 +83,11 @@ impl Hierarchy {
     pub fn resource(&self, name: &str) -> Result<Resource> {
         self.backend()?;
         self.needs(super::NAME)?;
-        if let Some(number) = STANDARD.iter().position(|(standard, _)| *standard == name) {
-            return Ok(Resource(number as u32));
-        }
-        let found = self.resources()?.into_iter().find(|info| info.name == name);
-        found.map(|info| info.resource).ok_or_else(|| {
+        let known = match STANDARD.iter().position(|(standard, _)| *standard == name) {
+            Some(number) => Some(number as u32),
+            None => self.books_in_use()?.map_or(Ok(None), |books| books.region.resource_called(name))?,
+        };
+        known.map(Resource).ok_or_else(|| {
             Error::new(libc::ENOENT, format!("hierarchy {self} knows no resource {name:?}: it is not registered"))
         })
     }
@@ -104,7 +100,7 @@ impl Hierarchy {
     /// [`register_resource`](Hierarchy::register_resource).
     pub fn resources(&self) -> Result<Vec<ResourceInfo>> {
         let known = match self.books_in_use()? {
-            Some(books) => named(&books.region)?,
+            Some(books) => books.region.resources()?,
             None => STANDARD.map(|(name, unit)| (name.to_owned(), unit.to_owned())).to_vec(),
         };
         let info = |(number, (name, unit))| ResourceInfo { resource: Resource(number), name, unit };
@@ -115,28 +111,26 @@ impl Hierarchy {
     pub(super) fn must_know(&self, resource: Resource) -> Result<()> {
         self.backend()?;
         self.needs(super::NAME)?;
-        let number = resource.number() as usize;
-        if number < STANDARD.len() {
-            return Ok(());
-        }
-        match self.books_in_use()? {
-            Some(books) if number < named(&books.region)?.len() => Ok(()),
-            _ => Err(Error::new(libc::ENOENT, format!("hierarchy {self} knows no resource of number {number}"))),
+        self.info(resource).map(drop)
+    }
+
+    /// What is known of one. ENOENT.
+    pub(super) fn info(&self, resource: Resource) -> Result<ResourceInfo> {
+        let number = resource.number();
+        let known = match STANDARD.get(number as usize) {
+            Some((name, unit)) => Some(((*name).to_owned(), (*unit).to_owned())),
+            None => self.books_in_use()?.map_or(Ok(None), |books| books.region.resource(number))?,
+        };
+        match known {
+            Some((name, unit)) => Ok(ResourceInfo { resource, name, unit }),
+            None => Err(Error::new(libc::ENOENT, format!("hierarchy {self} knows no resource of number {number}"))),
         }
     }
-}
 
-impl Group {
-    /// What a resource is called, for a message.
+    /// What one is called, for a message.
     pub(super) fn name_of(&self, resource: Resource) -> String {
-        let known = self.hierarchy().resources().unwrap_or_default();
-        let found = known.into_iter().find(|info| info.resource == resource);
-        found.map_or_else(|| format!("resource {}", resource.number()), |info| info.name)
+        self.info(resource).map_or_else(|_| format!("resource {}", resource.number()), |info| info.name)
     }
-}
-
-fn named(region: &Arc<Region>) -> Result<Vec<(String, String)>> {
-    region.resources()
 }
 
 fn is_word(word: &str, longest: usize) -> bool {

@@ -72,9 +72,7 @@ impl Group {
     /// The figures of one resource.
     pub(super) fn counter(&self, resource: Resource) -> Result<BeanCounter> {
         attribute::must_be_there(self.node())?;
-        let unknown = || Error::new(libc::ENOENT, format!("no resource of number {}", resource.number()));
-        let known = self.hierarchy().resources()?;
-        let info = known.into_iter().find(|info| info.resource == resource).ok_or_else(unknown)?;
+        let info = self.hierarchy().info(resource)?;
         let figures = self.figures(std::slice::from_ref(&info))?.first().copied().unwrap_or(NOTHING);
         self.shown(info, &figures)
     }
@@ -82,18 +80,20 @@ impl Group {
     fn figures(&self, resources: &[ResourceInfo]) -> Result<Vec<Figures>> {
         let mut figures = vec![NOTHING; resources.len()];
         let Some((books, number)) = self.standing_in_use()? else { return Ok(figures) };
-        let mut at = Vec::new();
-        let mut accounts: Vec<Account> = Vec::new();
-        for (place, info) in resources.iter().enumerate() {
-            if let Some(account) = books.region.find(number, info.resource.number())? {
-                at.push(place);
-                accounts.push(account);
-            }
-        }
-        if !accounts.is_empty() {
-            for (place, read) in at.into_iter().zip(books.region.read(&accounts)?) {
-                figures[place] = read;
-            }
+        let find = || {
+            let all = resources.iter().enumerate();
+            let found = all.filter_map(|(place, info)| match books.region.find(number, info.resource.number()) {
+                Ok(account) => account.map(|account| Ok((place, account))),
+                Err(error) => Some(Err(error)),
+            });
+            found.collect::<Result<Vec<(usize, Account)>>>()
+        };
+        let read = |accounts: &[Account]| match accounts {
+            [] => Ok(Vec::new()),
+            some => books.region.read(some),
+        };
+        for (place, read) in together(find, read)? {
+            figures[place] = read;
         }
         Ok(figures)
     }
@@ -158,5 +158,44 @@ impl Group {
             // As it was: a refusal leaves nothing half-done.
             let _ = kernel.put_back(&before);
         })
+    }
+}
+
+/// What is found, read at an instant at which nothing else was there: one that is made
+/// meanwhile may be charged in one step with another. Each is made once, so this ends.
+fn together<A: Copy + PartialEq, F>(
+    find: impl Fn() -> Result<Vec<(usize, A)>>,
+    read: impl Fn(&[A]) -> Result<Vec<F>>,
+) -> Result<Vec<(usize, F)>> {
+    let mut found = find()?;
+    loop {
+        let accounts: Vec<A> = found.iter().map(|(_, account)| *account).collect();
+        let figures = read(&accounts)?;
+        let now = find()?;
+        if now == found {
+            return Ok(found.into_iter().map(|(place, _)| place).zip(figures).collect());
+        }
+        found = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// R6.5
+    #[test]
+    fn what_comes_meanwhile_is_read_with_the_rest() {
+        let looks = Cell::new(0);
+        let find = || {
+            looks.set(looks.get() + 1);
+            Ok(if looks.get() == 1 { vec![(4, 'f')] } else { vec![(0, 'k'), (4, 'f')] })
+        };
+        // Both are charged in one step after the first look.
+        let read = |accounts: &[char]| Ok(accounts.iter().map(|_| 3).collect());
+        assert_eq!(together(find, read).unwrap(), [(0, 3), (4, 3)]);
+        assert_eq!(together(|| Ok(Vec::<(usize, char)>::new()), read).unwrap(), []);
     }
 }
