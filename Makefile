@@ -57,7 +57,7 @@ lint:
 build: $(CGF_ACTOR) $(CGF_COUNTER)
 	$(CARGO) build --quiet --release --locked --workspace
 	$(MAKE) --no-print-directory -C ffi
-	$(CC) -std=c11 -O1 -g -Wall -Wextra -Werror -Iinclude tests/contract/driver.c -o $(CGF_DRIVER_C) \
+	$(CC) -std=c11 -O1 -g -Wall -Wextra -Werror -Iinclude $(wildcard tests/contract/*.c) -o $(CGF_DRIVER_C) \
 	    -L$(target)/release -l:libcgf.so.0 -Wl,-rpath,$(target)/release
 
 $(CGF_ACTOR) $(CGF_COUNTER): $(target)/%: tests/actor/%.c

@@ -15,7 +15,8 @@
  * Pointers    NULL gives -EINVAL where nothing else is said. Strings end in
  *             NUL; names and paths are bytes, in no particular encoding.
  *             Nothing that was passed in is kept after the call, but for the
- *             state and the functions of cgf_subsystem_register.
+ *             state and the functions of cgf_subsystem_register and
+ *             cgf_resource_register.
  * Ownership   A handle belongs to whoever received it and is freed once, by the
  *             function that is named with it. A group's handle keeps what it
  *             needs of its hierarchy's alive: the order of freeing is free.
@@ -25,14 +26,17 @@
  *             called through it.
  * fork        With a handle made before a fork, the child may only free it:
  *             everything else gives -ECHILD there unless the function says that
- *             it works. A program that is executed has no handles. An error
+ *             it works. A program that is executed has no handles; what its
+ *             process has charged (cgf_charge), it still holds. An error
  *             object and an event work in the child as in the parent, and
  *             subsystems are registered there as here.
  * Waits       Nothing waits without limit unless a negative timeout asks for
  *             it. Where a function has no timeout of its own, the hierarchy's
  *             deadline= bounds it.
  * Process     The library sets up nothing: no signal handler, no thread, no
- *             logger, no atexit function. A defect inside it becomes
+ *             logger, no atexit function. The counters of a hierarchy that this
+ *             process has charged stay mapped, with a few descriptors, after the
+ *             last handle is freed: it may still hold something. A defect inside it becomes
  *             -ENOTRECOVERABLE (and a line on standard error), not an abort.
  * Versions    Names are added, never changed, under the same SONAME. Structures
  *             begin with their size and grow at the end. Unknown flags give
@@ -168,6 +172,57 @@
  * woken, for cgf_checkpoint_woken. Elsewhere it is counted anyway.
  */
 #define CGF_CHECKPOINT_WAKEUPS 2
+
+/**
+ * Kernel memory, in bytes.
+ */
+#define CGF_KMEMSIZE 0
+
+/**
+ * Private virtual memory, in pages.
+ */
+#define CGF_PRIVVMPAGES 1
+
+/**
+ * Resident memory, in pages.
+ */
+#define CGF_PHYSPAGES 2
+
+/**
+ * Tasks.
+ */
+#define CGF_NUMTASKS 3
+
+/**
+ * Open files.
+ */
+#define CGF_NUMFILES 4
+
+/**
+ * A charge is refused if it would pass the barrier.
+ */
+#define CGF_BARRIER 0
+
+/**
+ * A charge is refused if it would pass the limit.
+ */
+#define CGF_LIMIT 1
+
+/**
+ * A charge is never refused.
+ */
+#define CGF_FORCE 2
+
+/**
+ * No barrier, no limit: what the files call "max".
+ */
+#define CGF_NO_LIMIT 9223372036854775807
+
+/**
+ * struct cgf_beancounter: the limit binds every program, by the kernel, and "held" is
+ * the kernel's figure. Else those are bound who charge by this library.
+ */
+#define CGF_BEANCOUNTER_BY_KERNEL 1
 
 /**
  * struct cgf_control_file: only the root group has the file.
@@ -514,6 +569,112 @@ struct cgf_checkpoint_options {
 };
 
 /**
+ * So much of a resource, for cgf_charge_many.
+ */
+struct cgf_amount {
+  /**
+   * CGF_NUMFILES and the like, or a number from cgf_resource_register.
+   */
+  uint64_t resource;
+  /**
+   * At most 2^48.
+   */
+  uint64_t amount;
+};
+
+/**
+ * The figures of one resource in one group, by cgf_snapshot.
+ *
+ * Later versions may add members at the end; "size" says how far this one is
+ * filled in.
+ */
+struct cgf_beancounter {
+  /**
+   * How many bytes of this structure the library has filled in.
+   */
+  size_t size;
+  /**
+   * Which resource it is: CGF_NUMFILES and the like.
+   */
+  unsigned long resource;
+  /**
+   * What is held now, by the group and those below.
+   */
+  uint64_t held;
+  /**
+   * The most that was held since the group was made, or since 0 was written to
+   * "bc.NAME.maxheld". Exact while at most one process charges at a time, else
+   * no less than the truth.
+   */
+  uint64_t maxheld;
+  /**
+   * The least, likewise; no more than the truth.
+   */
+  uint64_t minheld;
+  /**
+   * Where CGF_BARRIER ends, or CGF_NO_LIMIT.
+   */
+  uint64_t barrier;
+  /**
+   * Where CGF_LIMIT ends, or CGF_NO_LIMIT.
+   */
+  uint64_t limit;
+  /**
+   * How many charges this group has refused.
+   */
+  uint64_t failcnt;
+  /**
+   * CGF_BEANCOUNTER_BY_KERNEL.
+   */
+  uint64_t flags;
+  /**
+   * What the resource is called, at most 63 bytes and a NUL.
+   */
+  char name[64];
+  /**
+   * What is counted, "bytes" for one, at most 31 bytes and a NUL.
+   */
+  char unit[32];
+};
+
+/**
+ * What a program wants to be told of a resource, for cgf_resource_register. Every
+ * function may be NULL. Later versions may add functions at the end:
+ *
+ *     struct cgf_resource_callbacks callbacks = { .size = sizeof(callbacks) };
+ *
+ * They are called in the thread that charges, in several at once, with no lock of the
+ * library held, and may call back into it. The handle that they are given is borrowed:
+ * good until they return, and not to be freed. They must return: no exception, longjmp
+ * or pthread_exit may leave them.
+ */
+struct cgf_resource_callbacks {
+  /**
+   * sizeof(struct cgf_resource_callbacks)
+   */
+  size_t size;
+  /**
+   * What every callback gets first.
+   */
+  void *state;
+  /**
+   * Called once, when other callbacks have taken their place, or the handle is freed
+   * and those of all groups that were opened through it.
+   */
+  void (*free)(void *state);
+  /**
+   * A CGF_LIMIT charge of that amount has taken a group over its barrier: once for
+   * each time that it is crossed (R6.2).
+   */
+  void (*barrier_hit)(void *state, struct cgf_group *g, uint32_t resource, uint64_t amount);
+  /**
+   * A charge is about to be refused, because this group has no room for the amount.
+   * Returns 1 if something was freed: then it is tried once more; else 0.
+   */
+  int (*limit_hit)(void *state, struct cgf_group *g, uint32_t resource, uint64_t amount);
+};
+
+/**
  * A control file of a subsystem (cgf_subsystem_register): "max" of the
  * subsystem "members" is read and written as "members.max".
  *
@@ -730,9 +891,10 @@ void cgf_error_free(struct cgf_error *e);
  *
  * "options" is a string as mount(8) takes it, "" for the defaults:
  *
- *     freezer, signal, ...       subsystems to bind, registered ones too
+ *     freezer, signal, beancounter, ...
+ *                                subsystems to bind, registered ones too
  *                                (cgf_subsystem_register); none named: those
- *                                that the hierarchy has, or these two
+ *                                that the hierarchy has, or the first two
  *     backend=auto|cgroup2|cgroup1|embedded
  *                                who carries the groups; auto takes the first
  *                                for which a trial works (cgf_doctor), which
@@ -747,6 +909,8 @@ void cgf_error_free(struct cgf_error *e);
  *     hold=parent                groups are made with a parent of their own,
  *                                web for web/1, that is frozen with them: who
  *                                thaws one by the kernel's file does nothing
+ *     flat                       charges count in the group that is charged,
+ *                                and not in those above (cgf_charge)
  *
  * Returns 0, and a handle in "out" to be freed with cgf_hierarchy_free; or
  *
@@ -1386,6 +1550,155 @@ int cgf_checkpoint_break(struct cgf_group *g, struct cgf_error **err);
  *     -ECHILD  in a forked child
  */
 int cgf_kill(struct cgf_group *g, int signal, struct cgf_error **err);
+
+/**
+ * Charges an amount of a resource to the group and to all groups above it, or, if
+ * one of them has no room for it, to none (R6.2, R6.3). The charge is this
+ * process's: all its threads share it, it survives an exec, and it ends with the
+ * process, however that ends. It never waits.
+ *
+ * "resource" is CGF_NUMFILES and the like, or a number from cgf_resource_register;
+ * "severity" CGF_BARRIER, CGF_LIMIT or CGF_FORCE. An amount of 0 succeeds.
+ *
+ * Returns 0, or, with nothing charged,
+ *
+ *     -ENOMEM  refused, and counted as that in the group that refused; which one it
+ *              was, cgf_charge_many says
+ *     -EMFILE  the same for CGF_NUMFILES
+ *     -EINVAL  more than 2^48, or an unknown severity
+ *     -ENOENT  no such resource in this hierarchy
+ *     -EOPNOTSUPP  the hierarchy is not bound to "beancounter"
+ *     -ENODEV  the group was removed
+ *     -ENOSPC  no room for more counters
+ *     -ECHILD  in a forked child
+ */
+int cgf_charge(struct cgf_group *g, uint32_t resource, uint64_t amount, int severity);
+
+/**
+ * Takes a charge back from the group and all groups above it: what this process
+ * holds, and then what the group keeps (cgf_charge_kept). Of more than that, the
+ * rest is not taken and counts in "bc.underflow" (R6.4).
+ *
+ * Returns 0, or -EINVAL, -ENOENT, -EOPNOTSUPP, -ENODEV, -ECHILD as cgf_charge.
+ */
+int cgf_uncharge(struct cgf_group *g, uint32_t resource, uint64_t amount);
+
+/**
+ * Charges several resources in one step, all of them or none, as cgf_charge does
+ * each (R6.4). Nobody ever sees a part of it.
+ *
+ * Returns 0, or fails as cgf_charge does; the error's message names the group that
+ * refused, the resource, and what is held of how much.
+ */
+int cgf_charge_many(struct cgf_group *g,
+                    const struct cgf_amount *amounts,
+                    size_t count,
+                    int severity,
+                    struct cgf_error **err);
+
+/**
+ * Takes several charges back in one step, as cgf_uncharge does each.
+ *
+ * Returns 0, or fails as cgf_uncharge.
+ */
+int cgf_uncharge_many(struct cgf_group *g,
+                      const struct cgf_amount *amounts,
+                      size_t count,
+                      struct cgf_error **err);
+
+/**
+ * Charges several resources in one step, as cgf_charge_many, for the group itself:
+ * the charges outlive this process, and last until somebody takes them back
+ * (cgf_uncharge, from any process). A group cannot be removed before (-EBUSY).
+ *
+ * Returns 0, or fails as cgf_charge_many.
+ */
+int cgf_charge_kept(struct cgf_group *g,
+                    const struct cgf_amount *amounts,
+                    size_t count,
+                    int severity,
+                    struct cgf_error **err);
+
+/**
+ * Charges as much as there is room for, and at most "amount" (R6.4).
+ *
+ * Returns how much that was: 0 where there is no room, which counts as a refusal.
+ * Else it fails as cgf_charge_many.
+ */
+int64_t cgf_charge_up_to(struct cgf_group *g,
+                         uint32_t resource,
+                         uint64_t amount,
+                         int severity,
+                         struct cgf_error **err);
+
+/**
+ * Sets a group's barrier and limit of a resource together (R6.6), each at most
+ * 2^48, or CGF_NO_LIMIT. A limit below what is held lets nothing more in.
+ *
+ * Returns 0, or
+ *
+ *     -EINVAL  a barrier above the limit; more than 2^48
+ *     others as cgf_charge_many
+ */
+int cgf_set_limits(struct cgf_group *g,
+                   uint32_t resource,
+                   uint64_t barrier,
+                   uint64_t limit,
+                   struct cgf_error **err);
+
+/**
+ * Copies the figures of all resources of the hierarchy in this group, as they were
+ * at one instant (R6.5), by number, the first "cap" of them; and, where "underflow"
+ * is not NULL, how often more was taken back than was held.
+ *
+ * "size" is sizeof(struct cgf_beancounter) in the caller's header: of a structure
+ * that has grown since only that much is copied, and where the caller's is the
+ * larger one, the rest is zero. "buf" may be NULL if "cap" is 0.
+ *
+ * Returns how many resources there are, or
+ *
+ *     -EINVAL  NULL
+ *     -EOPNOTSUPP  the hierarchy is not bound to "beancounter"
+ *     -ENODEV  the group was removed
+ *     -ECHILD  in a forked child
+ */
+ssize_t cgf_snapshot(const struct cgf_group *g,
+                     struct cgf_beancounter *buf,
+                     size_t size,
+                     size_t cap,
+                     uint64_t *underflow,
+                     struct cgf_error **err);
+
+/**
+ * Makes a resource known by its name to all who use the hierarchy, now and later,
+ * and gives its number: the same name has the same number for everybody (R6.1).
+ * "unit" is what is counted, "bytes" for one. With NULL it is one that is known
+ * already, as the standard ones are: "kmemsize", "privvmpages", "physpages",
+ * "numtasks", "numfiles".
+ *
+ * "callbacks" are of this handle, and of the groups that are opened through it; they
+ * take the place of those before, and NULL leaves them. The structure is copied, "state"
+ * excepted, which the library has from now on and gives back by "free". "number"
+ * may be NULL.
+ *
+ * Returns 0, or, with "state" still the caller's,
+ *
+ *     -EINVAL  no name for a resource, or none for a unit; a size that no version had
+ *     -E2BIG   the structure is larger than this library knows, and what it does
+ *              not know is not zero
+ *     -EEXIST  it is known with another unit
+ *     -ENOENT  no unit was given, and no such resource is known
+ *     -ENOSPC  no room for another one
+ *     -EOPNOTSUPP  the hierarchy is not bound to "beancounter"
+ *     -ENODEV  the hierarchy has ended
+ *     -ECHILD  in a forked child
+ */
+int cgf_resource_register(struct cgf_hierarchy *h,
+                          const char *name,
+                          const char *unit,
+                          const struct cgf_resource_callbacks *callbacks,
+                          uint32_t *number,
+                          struct cgf_error **err);
 
 /**
  * Reads a control file, such as "freezer.state", and returns the whole length

@@ -74,6 +74,25 @@ pub(crate) unsafe fn strings<'a>(array: *const *mut c_char, name: &str) -> Resul
     }
 }
 
+/// The elements of an array. NULL: EINVAL, but for none.
+///
+/// # Safety
+///
+/// `pointer` points to `count` values that do not change while `'a` lasts, or is NULL.
+pub(crate) unsafe fn slice<'a, T>(pointer: *const T, count: usize, name: &str) -> Result<&'a [T]> {
+    if count == 0 {
+        return Ok(&[]);
+    }
+    if pointer.is_null() {
+        return Err(null(name));
+    }
+    if count.checked_mul(size_of::<T>()).is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+        return Err(Failure::invalid(format!("{count} {name} do not fit in memory")));
+    }
+    // SAFETY: that many are there, as the caller promises, and no more than a slice may have.
+    Ok(unsafe { std::slice::from_raw_parts(pointer, count) })
+}
+
 /// Refuses flags that this version does not know: a later one may give them a
 /// meaning that the caller relies on.
 pub(crate) fn check_flags(given: u64, known: u64) -> Result<()> {
@@ -202,6 +221,56 @@ impl Buffer<c_char> {
         }
         let bytes = Buffer { pointer: self.pointer.cast::<u8>(), room: self.room };
         bytes.fill(text)
+    }
+}
+
+/// A public structure that the library fills in, and that grows at its end from
+/// version to version.
+///
+/// # Safety
+///
+/// It is `repr(C)` without padding and begins with a `usize`: how many bytes of it are
+/// filled in.
+pub(crate) unsafe trait Record: Copy {}
+
+/// A place for as many structures as fit, of a caller whose header may be older or
+/// newer than this library.
+pub(crate) struct Records<T> {
+    pointer: *mut T,
+    size: usize,
+    room: usize,
+}
+
+impl<T: Record> Records<T> {
+    /// NULL with room for something: EINVAL.
+    ///
+    /// # Safety
+    ///
+    /// `pointer` has room for `room` structures of `size` bytes each for as long as
+    /// the value is used.
+    pub(crate) unsafe fn new(pointer: *mut T, size: usize, room: usize) -> Result<Records<T>> {
+        if pointer.is_null() && room > 0 { Err(null("buf")) } else { Ok(Records { pointer, size, room }) }
+    }
+
+    /// Copies what fits and returns how much there is. Of each structure as much as
+    /// the caller's has; what that has more is zero.
+    pub(crate) fn fill(self, values: &[T]) -> ssize_t {
+        let known = size_of::<T>().min(self.size);
+        for (index, value) in values.iter().take(self.room).enumerate() {
+            // SAFETY: `index` is below `room`, so the place is within the caller's
+            // memory with all of its `size` bytes; `known` of them are within ours,
+            // which has no padding. A size is written where there is one.
+            unsafe {
+                let place = self.pointer.cast::<u8>().add(index * self.size);
+                place.copy_from_nonoverlapping((&raw const *value).cast(), known);
+                place.add(known).write_bytes(0, self.size - known);
+                if known >= size_of::<usize>() {
+                    place.cast::<usize>().write_unaligned(known);
+                }
+            }
+        }
+        // Lossless: no slice is larger than isize::MAX bytes.
+        values.len() as ssize_t
     }
 }
 

@@ -5,6 +5,7 @@ use std::ffi::CString;
 use cgf_core::Evidence;
 use libc::{c_char, c_int, pid_t};
 
+use crate::arguments::{Record, Records};
 use crate::guard::{Failure, free};
 
 /// Why a call failed, for people and for programs. It never changes, belongs to
@@ -59,6 +60,9 @@ pub const CGF_EVIDENCE_LEFT: c_int = 6;
 /// It has come into the group.
 pub const CGF_EVIDENCE_CAME: c_int = 7;
 
+// SAFETY: numbers and letters without padding (`layout`), the size first.
+unsafe impl Record for cgf_blocker {}
+
 impl cgf_error {
     /// A new object, which the receiver frees.
     pub(crate) fn boxed(failure: Failure) -> *mut cgf_error {
@@ -101,7 +105,7 @@ pub(crate) fn shown(text: &str) -> CString {
 }
 
 /// As much of a text as fits before a NUL, without cutting through a character.
-fn cut<const N: usize>(text: &str) -> [c_char; N] {
+pub(crate) fn cut<const N: usize>(text: &str) -> [c_char; N] {
     let mut cut = [0; N];
     let end = text.floor_char_boundary(N - 1);
     for (place, byte) in cut.iter_mut().zip(text[..end].bytes()) {
@@ -146,17 +150,9 @@ pub unsafe extern "C" fn cgf_error_blockers(
     if buf.is_null() {
         return error.blockers.len();
     }
-    let known = size_of::<cgf_blocker>().min(size);
-    for (index, blocker) in error.blockers.iter().take(cap).enumerate() {
-        let blocker = cgf_blocker { size: known, ..*blocker };
-        // SAFETY: `buf` has room for `cap` structures of `size` bytes each, and
-        // `index` is below `cap`; `known` bytes are within the caller's
-        // structure and within ours, which has no padding (`layout`).
-        unsafe {
-            let place = buf.cast::<u8>().add(index * size);
-            place.copy_from_nonoverlapping((&raw const blocker).cast(), known);
-            place.add(known).write_bytes(0, size - known);
-        }
+    // SAFETY: `buf` has room for `cap` structures of `size` bytes each (the header's rule).
+    if let Ok(records) = unsafe { Records::new(buf, size, cap) } {
+        records.fill(&error.blockers);
     }
     error.blockers.len()
 }

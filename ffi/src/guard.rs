@@ -43,6 +43,12 @@ impl Answer for c_int {
     }
 }
 
+impl Answer for i64 {
+    fn failed(errno: c_int) -> i64 {
+        -i64::from(errno)
+    }
+}
+
 impl Answer for ssize_t {
     fn failed(errno: c_int) -> ssize_t {
         // Lossless: both of C's platforms that Linux has are at least 32 bits wide.

@@ -17,9 +17,10 @@ pub struct cgf_hierarchy(pub(crate) Hierarchy);
 ///
 /// "options" is a string as mount(8) takes it, "" for the defaults:
 ///
-///     freezer, signal, ...       subsystems to bind, registered ones too
+///     freezer, signal, beancounter, ...
+///                                subsystems to bind, registered ones too
 ///                                (cgf_subsystem_register); none named: those
-///                                that the hierarchy has, or these two
+///                                that the hierarchy has, or the first two
 ///     backend=auto|cgroup2|cgroup1|embedded
 ///                                who carries the groups; auto takes the first
 ///                                for which a trial works (cgf_doctor), which
@@ -34,6 +35,8 @@ pub struct cgf_hierarchy(pub(crate) Hierarchy);
 ///     hold=parent                groups are made with a parent of their own,
 ///                                web for web/1, that is frozen with them: who
 ///                                thaws one by the kernel's file does nothing
+///     flat                       charges count in the group that is charged,
+///                                and not in those above (cgf_charge)
 ///
 /// Returns 0, and a handle in "out" to be freed with cgf_hierarchy_free; or
 ///

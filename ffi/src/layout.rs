@@ -3,9 +3,11 @@
 
 use std::mem::offset_of;
 
+use crate::beancounter::{cgf_amount, cgf_beancounter};
 use crate::checkpoint::cgf_checkpoint_options;
 use crate::control_file::cgf_control_file;
 use crate::error::cgf_blocker;
+use crate::resource::cgf_resource_callbacks;
 use crate::spawn::{cgf_spawn_fd, cgf_spawn_options};
 use crate::subsystem::cgf_subsystem;
 
@@ -45,6 +47,14 @@ fn structures_have_no_padding() {
         can_attach_task: usize, cancel_attach: usize, pre_attach: usize, attach_task: usize, attach: usize,
         fork: usize, exit: usize, mount: usize, unmount: usize);
     check_no_padding("cgf_subsystem", size_of::<cgf_subsystem>(), &members);
+    let members = members!(cgf_amount: resource: u64, amount: u64);
+    check_no_padding("cgf_amount", size_of::<cgf_amount>(), &members);
+    let members = members!(cgf_beancounter: size: usize, resource: usize, held: u64, maxheld: u64, minheld: u64,
+        barrier: u64, limit: u64, failcnt: u64, flags: u64, name: [i8; 64], unit: [i8; 32]);
+    check_no_padding("cgf_beancounter", size_of::<cgf_beancounter>(), &members);
+    let members = members!(cgf_resource_callbacks: size: usize, state: usize, free: usize, barrier_hit: usize,
+        limit_hit: usize);
+    check_no_padding("cgf_resource_callbacks", size_of::<cgf_resource_callbacks>(), &members);
 }
 
 #[cfg(target_pointer_width = "64")]
@@ -56,4 +66,7 @@ fn sizes_are_the_published_ones() {
     assert_eq!(size_of::<cgf_checkpoint_options>(), 24);
     assert_eq!(size_of::<cgf_control_file>(), 40);
     assert_eq!(size_of::<cgf_subsystem>(), 160);
+    assert_eq!(size_of::<cgf_amount>(), 16);
+    assert_eq!(size_of::<cgf_beancounter>(), 168);
+    assert_eq!(size_of::<cgf_resource_callbacks>(), 40);
 }

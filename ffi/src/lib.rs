@@ -41,6 +41,10 @@ mod checkpoint;
 
 mod signal;
 
+mod beancounter;
+
+mod resource;
+
 mod control_file;
 
 mod attachment;

@@ -26,10 +26,11 @@ fn pkg_config(root: &Path, how: &[&str]) -> Vec<String> {
 }
 
 /// The programs of `examples`, and what each of them says.
-const EXAMPLES: [(&str, &[&str]); 4] = [
+const EXAMPLES: [(&str, &[&str]); 5] = [
     ("runtime", &["THAWED", "FROZEN", "removed"]),
     ("checkpoint", &["kept out", "nothing ran"]),
     ("members", &["the first is in", "the second is refused: subsystem members"]),
+    ("charge", &["killed; held: 0", "over the barrier", "closing 2 idle ones", "held: 8", "one more is refused"]),
     ("log", &["/web: ", " made ", " ended", "the group is empty"]),
 ];
 

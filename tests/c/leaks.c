@@ -78,6 +78,41 @@ static void events(void)
 	t_free(&monitor);
 }
 
+/* Counters, with somebody who is called. */
+static int limit_hit(void *state, struct cgf_group *g, uint32_t resource, uint64_t amount)
+{
+	(void)resource;
+	(void)amount;
+	return *(int *)state && cgf_group_path(g, NULL, 0, NULL) > 0;
+}
+
+static void counters(void)
+{
+	int answer = 1;
+	struct cgf_resource_callbacks callbacks = { .size = sizeof(callbacks), .state = &answer, .limit_hit = limit_hit };
+	struct cgf_hierarchy *h = t_other(",signal,beancounter");
+	struct cgf_amount some[] = { { CGF_NUMFILES, 3 }, { CGF_KMEMSIZE, 5 } };
+	struct cgf_beancounter found[8];
+	struct cgf_group *group;
+	uint32_t number;
+
+	OK(cgf_group_create(h, "g", &group, &err));
+	OK(cgf_resource_register(h, "widgets", "boxes", &callbacks, &number, &err));
+	FAILS(EEXIST, cgf_resource_register(h, "widgets", "bytes", &callbacks, &number, &err));
+	OK(cgf_set_limits(group, number, 1, 2, &err));
+	CHECK(cgf_charge(group, number, 2, CGF_LIMIT) == 0);
+	CHECK(cgf_charge(group, number, 1, CGF_LIMIT) == -ENOMEM);
+	CHECK(cgf_uncharge(group, number, 2) == 0);
+	OK(cgf_charge_many(group, some, 2, CGF_LIMIT, &err));
+	FAILS(ENOENT, cgf_set_limits(group, 99, 1, 2, &err));
+	OK(cgf_snapshot(group, found, sizeof(found[0]), 8, NULL, &err));
+	OK(cgf_read(group, "bc.stat", NULL, 0, &err));
+	OK(cgf_uncharge_many(group, some, 2, &err));
+	t_remove(group);
+	OK(cgf_hierarchy_unmount(h, &err));
+	cgf_hierarchy_free(h);
+}
+
 static void round_trip(void)
 {
 	struct cgf_spawn_options options = { .size = sizeof(options) };
@@ -122,19 +157,21 @@ static void round_trip(void)
 	cgf_hierarchy_free(h);
 	controller();
 	events();
+	counters();
 }
 
 int main(int argc, char *argv[])
 {
 	const char *few = getenv("CGF_FEW");
-	int rounds = few ? 3 : 20, before;
+	int rounds = few ? 3 : 20, before, kept;
 
 	(void)argc;
 	T_BEGIN();
 	round_trip();
 	before = t_open_fds();
+	kept = t_count_fds(1);
 	for (int i = 0; i < rounds; i++)
 		round_trip();
-	CHECK(t_open_fds() == before);
+	CHECK(t_open_fds() == before && t_count_fds(1) <= kept);
 	return T_END();
 }

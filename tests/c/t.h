@@ -99,16 +99,35 @@ static T_UNUSED void t_fails(int expected, long result, const char *call, const 
 	err = NULL;
 }
 
-static T_UNUSED int t_open_fds(void)
+/* Whether a hierarchy of the program's has counters. */
+static int t_counts;
+
+/* Counters stay for as long as the process does: their file, and a descriptor of
+ * each process that has charged something. */
+static int t_stays(int directory, const char *number)
+{
+	char target[4096] = "";
+
+	if (!t_counts || readlinkat(directory, number, target, sizeof(target) - 1) < 0)
+		return 0;
+	return strstr(target, "/cgf-counters/") || strstr(target, "pidfd");
+}
+
+static T_UNUSED int t_count_fds(int that_stay)
 {
 	DIR *directory = opendir("/proc/self/fd");
 	int count = 0;
 
 	CHECK(directory);
-	while (readdir(directory))
-		count++;
+	for (struct dirent *entry; (entry = readdir(directory));)
+		count += t_stays(dirfd(directory), entry->d_name) == that_stay;
 	closedir(directory);
-	return count - 3; /* ".", "..", and its own. */
+	return count;
+}
+
+static T_UNUSED int t_open_fds(void)
+{
+	return t_count_fds(0) - 3; /* ".", "..", and its own. */
 }
 
 static T_UNUSED void t_sleep_ms(long ms)
@@ -116,6 +135,17 @@ static T_UNUSED void t_sleep_ms(long ms)
 	struct timespec time = { ms / 1000, ms % 1000 * 1000000 };
 
 	nanosleep(&time, NULL);
+}
+
+/* What a failed test has charged for good. */
+static void t_uncharge(struct cgf_group *group)
+{
+	struct cgf_beancounter counters[16];
+	ssize_t total = cgf_snapshot(group, counters, sizeof(counters[0]), 16, NULL, NULL);
+
+	for (ssize_t i = 0; i < total && i < 16; i++)
+		if (counters[i].held)
+			cgf_uncharge(group, (uint32_t)i, counters[i].held);
 }
 
 /* Ends a hierarchy with everything in it. */
@@ -131,6 +161,7 @@ static void t_clean_up(struct cgf_hierarchy *h)
 			if (!cgf_group_open(h, path, &group, NULL)) {
 				cgf_checkpoint_break(group, NULL);
 				cgf_thaw(group, NULL);
+				t_uncharge(group);
 				cgf_group_remove(group, CGF_REMOVE_KILL | CGF_REMOVE_RECURSIVE, NULL);
 				cgf_group_free(group);
 			}
@@ -147,6 +178,7 @@ static char t_other_name[80], t_other_options[256];
 
 static T_UNUSED void t_name_other(const char *more_options)
 {
+	t_counts |= strstr(more_options, "beancounter") != NULL;
 	snprintf(t_other_name, sizeof(t_other_name), "%s-other", t_name);
 	snprintf(t_other_options, sizeof(t_other_options), "backend=%s%s", t_backend(), more_options);
 }
@@ -224,6 +256,7 @@ static T_UNUSED void t_begin(const char *program, const char *more_options)
 	signal(SIGALRM, t_late);
 	alarm(seconds ? (unsigned)atoi(seconds) : 50);
 	t_fds = t_open_fds();
+	t_counts |= strstr(more_options, "beancounter") != NULL;
 	snprintf(t_name, sizeof(t_name), "c-%.32s-%d", slash ? slash + 1 : program, (int)t_pid);
 	snprintf(options, sizeof(options), "backend=%s%s", t_backend(), more_options);
 	if (cgf_hierarchy_open(t_name, options, &t_h, &err) < 0) {

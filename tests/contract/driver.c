@@ -18,17 +18,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MOST = 64, ROOM = 1 << 20 };
+#include "driver.h"
 
-static struct cgf_hierarchy *hierarchy;
+struct cgf_hierarchy *hierarchy;
+char *words[MOST];
+int count;
+char answer[ROOM];
+
 static struct {
 	char *path;
 	struct cgf_group *group;
 } handles[MOST];
-
-static char *words[MOST];
-static int count;
-static char answer[ROOM];
 
 static bool has(const char *flag)
 {
@@ -74,14 +74,23 @@ static int open_group(struct cgf_group **group, struct cgf_error **err)
 	return result;
 }
 
-static int count_descriptors(void)
+/* What our descriptors are of, a word each. */
+static void list_descriptors(void)
 {
-	int found = 0;
 	DIR *directory = opendir("/proc/self/fd");
-	while (readdir(directory))
-		found++;
+	size_t used = 0;
+	for (struct dirent *entry; (entry = readdir(directory));) {
+		ssize_t length = readlinkat(dirfd(directory), entry->d_name, answer + used, 4096);
+		for (ssize_t i = 0; i < length; i++)
+			if (answer[used + i] == ' ')
+				answer[used + i] = '_';
+		if (length > 0) {
+			used += (size_t)length;
+			answer[used++] = ' ';
+		}
+	}
+	answer[used] = '\0';
 	closedir(directory);
-	return found;
 }
 
 static int list(ssize_t (*get)(const struct cgf_group *, pid_t *, size_t, struct cgf_error **), struct cgf_group *group,
@@ -299,8 +308,7 @@ static int with_group(struct cgf_group *group, struct cgf_error **err)
 		return text(cgf_read(group, words[2], answer, ROOM - 1, err));
 	if (strcmp(verb, "write") == 0)
 		return cgf_write(group, words[2], words[3], err);
-	fprintf(stderr, "no verb %s\n", verb);
-	abort();
+	return with_counters(group, err);
 }
 
 static int act(struct cgf_error **err)
@@ -318,7 +326,7 @@ static int act(struct cgf_error **err)
 		return result;
 	}
 	if (strcmp(verb, "fds") == 0) {
-		sprintf(answer, "%d", count_descriptors());
+		list_descriptors();
 		return 0;
 	}
 	if (strcmp(verb, "forget") == 0) {
@@ -329,6 +337,8 @@ static int act(struct cgf_error **err)
 	}
 	if (strcmp(verb, "unmount") == 0)
 		return cgf_hierarchy_unmount(hierarchy, err);
+	if (is_about_resources(verb))
+		return with_resources(err);
 	if (strcmp(verb, "group_of") == 0) {
 		result = cgf_group_of(hierarchy, atoi(words[1]), &group, err);
 		if (result == 0)
@@ -378,14 +388,14 @@ static void say(int result, struct cgf_error *error)
 		static const char *const evidence[] = { "none", "proved", "state", "outside", "ran", "thawed", "left", "came" };
 		static struct cgf_blocker blockers[2048];
 		/* The number returned, and the one in the object, are the same. */
-		assert(error && cgf_error_errno(error) == -result);
+		assert(error ? cgf_error_errno(error) == -result : *answer);
 		size_t found = cgf_error_blockers(error, blockers, sizeof blockers[0], 2048);
 		printf("error %d ", -result);
 		for (size_t i = 0; i < found && i < 2048; i++)
 			printf("%s%d:%d:%s", i ? "," : "", blockers[i].pid, blockers[i].tid,
 			       evidence[(int)blockers[i].evidence]);
 		printf("%s ", found ? "" : "-");
-		print_encoded(cgf_error_message(error));
+		print_encoded(error ? cgf_error_message(error) : answer);
 	}
 	putchar('\n');
 	fflush(stdout);

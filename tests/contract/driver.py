@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ class Driver:
         # Of one group the oldest first: one that was ended by force, and the next.
         self.checkpoints: list[tuple[bytes, cgf.Checkpoint]] = []
         self.children: list[subprocess.Popen[bytes]] = []
+        # What the callbacks of resources were told.
+        self.calls: list[str] = []
 
     def answer(self, words: list[bytes]) -> str:
         verb, *args = words
@@ -29,7 +32,7 @@ class Driver:
             opened(args)
             return ""
         if name == "fds":
-            return str(len(os.listdir("/proc/self/fd")) - 1)
+            return " ".join(descriptors())
         if name == "forget":
             self.groups.clear()
             self.references.clear()
@@ -46,7 +49,7 @@ class Driver:
             return self.hierarchy.group_of(int(args[0])).path
         if name == "clone":
             return self.hierarchy.clone(args[1], int(args[0])).path
-        if name in ("reference", "unreference", "checkpoint", "verify", "woken", "end"):
+        if name in PLAIN:
             return getattr(self, name)(*args)  # type: ignore[no-any-return]
         if name == "create":
             self.groups[args[0]] = self.hierarchy.create(args[0])
@@ -57,6 +60,71 @@ class Driver:
         if args[0] not in self.groups:
             self.groups[args[0]] = self.hierarchy.open(args[0])
         return str(getattr(self, name)(self.groups[args[0]], *args[1:]) or "")
+
+    def register(self, name: bytes, unit: bytes) -> str:
+        assert self.hierarchy is not None
+        return str(self.hierarchy.register_resource(name.decode(), unit.decode()))
+
+    def resources(self) -> str:
+        assert self.hierarchy is not None
+        return " ".join(f"{known.name}:{known.unit}" for known in self.hierarchy.resources)
+
+    def on_barrier(self, name: bytes) -> str:
+        assert self.hierarchy is not None
+
+        def hit(group: cgf.Group, amount: int) -> None:
+            self.calls.append(f"barrier:{group.path}:{name.decode()}:{amount}")
+
+        self.hierarchy.register_resource(name.decode(), on_barrier=hit)
+        return ""
+
+    def on_limit(self, name: bytes, path: bytes, frees: bytes) -> str:
+        assert self.hierarchy is not None
+        hierarchy = self.hierarchy
+
+        def hit(group: cgf.Group, amount: int) -> bool:
+            self.calls.append(f"limit:{group.path}:{name.decode()}:{amount}")
+            if not frees.isdigit():
+                return True
+            if int(frees):
+                hierarchy.open(path).uncharge(name.decode(), int(frees))
+            return int(frees) > 0
+
+        self.hierarchy.register_resource(name.decode(), on_limit=hit)
+        return ""
+
+    def called(self) -> str:
+        calls, self.calls = self.calls, []
+        return " ".join(calls)
+
+    def charge(self, group: cgf.Group, resource: bytes, amount: bytes, severity: bytes = b"limit") -> None:
+        group.charge(named(resource), int(amount), insistence(severity))
+
+    def uncharge(self, group: cgf.Group, resource: bytes, amount: bytes) -> None:
+        group.uncharge(named(resource), int(amount))
+
+    def charge_up_to(self, group: cgf.Group, resource: bytes, amount: bytes, severity: bytes = b"limit") -> str:
+        return str(group.charge_up_to(named(resource), int(amount), insistence(severity)))
+
+    def charge_many(self, group: cgf.Group, severity: bytes, *amounts: bytes) -> None:
+        group.charge_many(several(amounts), insistence(severity))
+
+    def uncharge_many(self, group: cgf.Group, *amounts: bytes) -> None:
+        group.uncharge_many(several(amounts))
+
+    def charge_kept(self, group: cgf.Group, severity: bytes, *amounts: bytes) -> None:
+        group.charge_kept(several(amounts), insistence(severity))
+
+    def set_limits(self, group: cgf.Group, resource: bytes, barrier: bytes, limit: bytes) -> None:
+        group.set_limits(named(resource), *(None if bound == b"max" else int(bound) for bound in (barrier, limit)))
+
+    def snapshot(self, group: cgf.Group, resource: bytes) -> str:
+        found = group.snapshot()[resource.decode()]
+        figures = (found.held, found.maxheld, found.minheld, found.barrier, found.limit, found.failcnt)
+        return " ".join("max" if figure is None else str(figure) for figure in figures)
+
+    def underflow(self, group: cgf.Group) -> str:
+        return str(group.snapshot().underflow)
 
     def remove(self, group: cgf.Group, *flags: bytes) -> None:
         group.remove(kill=b"kill" in flags, recursive=b"recursive" in flags)
@@ -165,17 +233,52 @@ class Driver:
         group[file.decode()] = text.decode()
 
 
+# Dictionaries and lists here, and a word of Python's own.
+PYTHONS = {b"groups": b"groups_below", b"calls": b"called", b"break": b"break_checkpoint"}
+
+# What is not about a group, or finds its own.
+PLAIN = (
+    *("reference", "unreference", "checkpoint", "verify", "woken", "end"),
+    *("register", "resources", "on_barrier", "on_limit", "called"),
+)
+
+
+def descriptors() -> list[str]:
+    """What our descriptors are of, a word each."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        # The one that lists them is gone by now.
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/self/fd/{number}").replace(" ", "_"))
+    return found
+
+
+def named(resource: bytes) -> str | int:
+    return int(resource) if resource.isdigit() else resource.decode()
+
+
+def several(amounts: tuple[bytes, ...]) -> dict[str | int, int]:
+    pairs = [amount.split(b"=") for amount in amounts]
+    return {named(resource): int(amount) for resource, amount in pairs}
+
+
+def insistence(severity: bytes) -> cgf.Severity:
+    return cgf.Severity[severity.decode().upper()]
+
+
 def opened(args: list[bytes]) -> cgf.Hierarchy:
     """The option string as keyword arguments, which is what Python has."""
     tokens = [token.split("=", 1) for token in args[1].decode().split(",")] if args[1:] else []
     options = {token[0]: token[1] for token in tokens if len(token) == 2}
-    subsystems = tuple(token[0] for token in tokens if len(token) == 1)
+    words = [token[0] for token in tokens if len(token) == 1]
+    subsystems = tuple(word for word in words if word != "flat")
     return cgf.Hierarchy(
         args[0],
         subsystems=subsystems,
         backend=options.get("backend", "auto"),  # type: ignore[arg-type]
         state=options.get("state"),
         deadline=float(options.get("deadline", "10000")) / 1000,
+        flat="flat" in words,
     )
 
 
@@ -192,8 +295,7 @@ def main() -> None:
     driver = Driver()
     while line := sys.stdin.buffer.readline():
         words = [unquote_to_bytes(word) for word in line.rstrip(b"\n").split(b" ") if word]
-        # The first is the dictionary of handles here, the second a word of Python's.
-        words[0] = {b"groups": b"groups_below", b"break": b"break_checkpoint"}.get(words[0], words[0])
+        words[0] = PYTHONS.get(words[0], words[0])
         try:
             said = "ok " + encode(driver.answer(words))
         except cgf.CgfError as error:

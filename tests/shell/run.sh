@@ -131,6 +131,7 @@ trap cleanup EXIT
 trap 'exit 1' INT TERM HUP
 
 . "$here/checkpoint.sh"
+. "$here/beancounter.sh"
 
 # ---- usage, without a backend ----------------------------------------------
 
@@ -139,7 +140,7 @@ usage() {
     works "help" --help
     works "version" --version
     check "version names the program" test "${out%% *}" = cgf
-    for command in doctor create exec attach freeze thaw state checkpoint restore kill rm ls ps get set watch monitor demo; do
+    for command in doctor create exec attach freeze thaw state checkpoint restore kill rm ls ps get set charge uncharge watch monitor demo; do
         works "help of $command" "$command" --help
         [ "$command" = demo ] || check "$command has an example" grep -q "Example: \|test \"" "$scratch/out"
     done
@@ -597,6 +598,7 @@ suite() {
     killing
     guarding
     checkpointing
+    counting
     nobody_reads
     watching
     monitoring

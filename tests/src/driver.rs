@@ -31,7 +31,7 @@ pub struct Failure {
 impl Failure {
     /// The errno's name, or its number.
     pub fn name(&self) -> String {
-        const NAMES: [(i32, &str); 24] = [
+        const NAMES: [(i32, &str); 28] = [
             (libc::EACCES, "EACCES"),
             (libc::EBADF, "EBADF"),
             (libc::EBUSY, "EBUSY"),
@@ -47,6 +47,10 @@ impl Failure {
             (libc::ENAMETOOLONG, "ENAMETOOLONG"),
             (libc::ENODEV, "ENODEV"),
             (libc::ENOENT, "ENOENT"),
+            (libc::EMFILE, "EMFILE"),
+            (libc::ENOMEM, "ENOMEM"),
+            (libc::ENOSPC, "ENOSPC"),
+            (libc::ENOSYS, "ENOSYS"),
             (libc::ENOTDIR, "ENOTDIR"),
             (libc::EOPNOTSUPP, "EOPNOTSUPP"),
             (libc::EPERM, "EPERM"),
@@ -129,6 +133,17 @@ impl Driver {
             blockers: blockers.split(',').filter_map(blocker).collect(),
             message: decode(parts.next().unwrap_or_default()),
         })
+    }
+
+    /// What it has open. With these options counters are there, and stay for as long as the
+    /// process does: their file, and a descriptor of each process that has charged something.
+    pub fn descriptors(&mut self, option: &str) -> Result<Vec<String>, String> {
+        let list = self.ask(&["fds"]).map_err(|failure| failure.message)?;
+        let stays =
+            |of: &str| option.contains("beancounter") && (of.contains("/cgf-counters/") || of.contains("pidfd"));
+        let mut found: Vec<String> = list.split_whitespace().filter(|of| !stays(of)).map(str::to_owned).collect();
+        found.sort();
+        Ok(found)
     }
 
     /// Ends it and waits for it.

@@ -3,10 +3,12 @@
 //! program that answers one line for each line (`driver`).
 
 pub mod backends;
+pub mod beancounter;
 pub mod board;
 pub mod charger;
 pub mod container;
 pub mod driver;
+pub mod other;
 pub mod part;
 pub mod raw;
 pub mod registered;

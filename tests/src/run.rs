@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use cgf::{BackendKind, GroupPath, Hierarchy, Options, RemoveOptions};
 
+use crate::beancounter;
 use crate::driver::{Driver, Failure, Surface, decode};
+use crate::other;
 use crate::stage::{self, SilentServer, wait_for};
 use crate::table::{Case, Expected, Step};
 
@@ -33,9 +35,9 @@ pub fn run_all(cases: &[Case], surface: Surface, backend: BackendKind) -> (usize
 
 fn run_case(case: &Case, surface: Surface, backend: BackendKind) -> Result<(), String> {
     let name = stage::unique("contract");
-    let options = Options::default().backend(backend);
+    let options = Options::parse(case.option(backend)).map_err(|error| error.to_string())?;
     let hierarchy = Hierarchy::open(&name, &options).map_err(|error| format!("opening the hierarchy: {error}"))?;
-    let mut play = match Play::begin(surface, backend, &name, hierarchy.clone()) {
+    let mut play = match Play::begin(case, surface, backend, &name, hierarchy.clone()) {
         Ok(play) => play,
         Err(why) => {
             let _ = hierarchy.unmount();
@@ -63,8 +65,10 @@ struct Play {
     driver: Driver,
     hierarchy: Hierarchy,
     name: String,
+    /// Its options.
+    option: String,
     /// The driver's descriptors before the first step.
-    descriptors: String,
+    descriptors: Vec<String>,
     actors: HashMap<String, i32>,
     outside: Vec<Child>,
     server: Option<SilentServer>,
@@ -75,18 +79,24 @@ struct Play {
 }
 
 impl Play {
-    fn begin(surface: Surface, backend: BackendKind, name: &str, hierarchy: Hierarchy) -> Result<Play, String> {
+    fn begin(
+        case: &Case,
+        surface: Surface,
+        backend: BackendKind,
+        name: &str,
+        hierarchy: Hierarchy,
+    ) -> Result<Play, String> {
         let mut driver = Driver::start(surface.command()?)?;
-        let option = format!("backend={backend},deadline=5000");
-        let said = |failure: Failure| failure.message;
-        driver.ask(&["hierarchy", name, &option]).map_err(said)?;
-        let descriptors = driver.ask(&["fds"]).map_err(said)?;
+        let option = case.option(backend);
+        driver.ask(&["hierarchy", name, &option]).map_err(|failure| failure.message)?;
+        let descriptors = driver.descriptors(&option)?;
         Ok(Play {
             surface,
             backend,
             driver,
             hierarchy,
             name: name.to_owned(),
+            option,
             descriptors,
             actors: HashMap::new(),
             outside: Vec::new(),
@@ -164,7 +174,12 @@ impl Play {
                 self.driver.ask(&["checkpoint", word(1), &root, flag])
             }
             "woken" => return self.settled_woken(word(1), words.get(2..).unwrap_or_default()),
-            "other" => self.other(words.get(1..).unwrap_or_default())?,
+            "other" => other::act(&self.hierarchy, |name| self.actor(name), words.get(1..).unwrap_or_default())?,
+            "killed" => self.by_one_killed_then(words.get(1..).unwrap_or_default())?,
+            "row" => match self.driver.ask(&["read", word(1), "bc.stat"]) {
+                Ok(table) => return beancounter::row(&table, word(2)).map(Ok),
+                failure => failure,
+            },
             "child" => {
                 let parent = self.actor(word(2))?;
                 let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
@@ -285,6 +300,10 @@ impl Play {
                     (true, false) => Ok(()),
                     _ => Err(format!("{:?} block, not {pid} alone: {}", self.last.blockers, self.last.message)),
                 });
+            }
+            "says" => {
+                let message = &self.last.message;
+                return holds(if message.contains(word(1)) { Ok(()) } else { Err(format!("it says {message:?}")) });
             }
             "evidence" => {
                 let found = &self.last.blockers;
@@ -439,25 +458,13 @@ impl Play {
         }
     }
 
-    /// The same as the driver does, from another process: this one.
-    fn other(&self, words: &[&str]) -> Result<Result<String, Failure>, String> {
-        let word = |index: usize| words.get(index).copied().unwrap_or_default();
-        let group = self.hierarchy.open_group(word(1)).map_err(|error| error.to_string())?;
-        let done = match word(0) {
-            "thaw" => group.thaw(),
-            "freeze" => group.freeze(stage::PATIENCE),
-            "kill" => group.kill(libc::SIGKILL),
-            "attach" => group.attach(self.actor(word(2))?),
-            "checkpoint" => group.checkpoint(None).map(drop),
-            "break" => group.break_checkpoint(),
-            verb => return Err(format!("nobody else can {verb:?}")),
-        };
-        let failed = |error: cgf::Error| Failure {
-            errno: error.errno(),
-            blockers: Vec::new(),
-            message: error.message().to_owned(),
-        };
-        Ok(done.map(|()| String::new()).map_err(failed))
+    /// A second driver does it, and is killed: what it answered, of a process that is no more.
+    fn by_one_killed_then(&self, words: &[&str]) -> Result<Result<String, Failure>, String> {
+        let mut second = Driver::start(self.surface.command()?)?;
+        second.ask(&["hierarchy", &self.name, &self.option]).map_err(|failure| failure.message)?;
+        let answer = second.ask(words);
+        second.end();
+        Ok(answer)
     }
 
     /// The driver freezes the group that it is in; somebody outside thaws it.
@@ -521,13 +528,12 @@ impl Play {
     }
 
     fn holds_no_descriptors(&mut self) -> Result<(), String> {
-        let said = |failure: Failure| failure.message;
-        self.driver.ask(&["forget"]).map_err(said)?;
-        let now = self.driver.ask(&["fds"]).map_err(said)?;
+        self.driver.ask(&["forget"]).map_err(|failure| failure.message)?;
+        let now = self.driver.descriptors(&self.option)?;
         if now == self.descriptors {
             Ok(())
         } else {
-            Err(format!("{now} descriptors are open, {} before", self.descriptors))
+            Err(format!("descriptors of {now:?}, {:?} before", self.descriptors))
         }
     }
 
@@ -540,6 +546,7 @@ impl Play {
             let _ = child.kill();
         }
         self.driver.end();
+        beancounter::give_back(&self.hierarchy);
         let everything = RemoveOptions { kill: true, recursive: true };
         let mut failures = Vec::new();
         let tops = self.hierarchy.groups().unwrap_or_default();

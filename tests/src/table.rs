@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use cgf::BackendKind;
+
 /// One behaviour.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -10,8 +12,18 @@ pub struct Case {
     pub title: String,
     /// The backends it is about; empty: all.
     pub backends: Vec<String>,
+    /// More options for its hierarchy: the subsystems; empty: the defaults.
+    pub options: String,
     /// Its steps.
     pub steps: Vec<Step>,
+}
+
+impl Case {
+    /// The options of its hierarchy, as text.
+    pub fn option(&self, backend: BackendKind) -> String {
+        let comma = if self.options.is_empty() { "" } else { "," };
+        format!("backend={backend},deadline=5000{comma}{}", self.options)
+    }
 }
 
 /// One line of a case.
@@ -51,6 +63,7 @@ pub fn read(directory: &Path) -> Vec<Case> {
 fn parse(file: &Path) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     let shown = file.file_name().unwrap_or_default().display().to_string();
+    let mut options = String::new();
     for (number, line) in fs::read_to_string(file).unwrap_or_default().lines().enumerate() {
         let line = line.trim();
         let place = format!("{shown}:{}", number + 1);
@@ -59,13 +72,21 @@ fn parse(file: &Path) -> Vec<Case> {
         }
         if let Some(title) = line.strip_prefix("case ") {
             let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
-            cases.push(Case { title: format!("{place} {title}"), backends: Vec::new(), steps: Vec::new() });
+            let title = format!("{place} {title}");
+            cases.push(Case { title, backends: Vec::new(), options: options.clone(), steps: Vec::new() });
             continue;
         }
-        let Some(case) = cases.last_mut() else { continue };
+        let with = line.strip_prefix("with ").map(str::to_owned);
+        let Some(case) = cases.last_mut() else {
+            options = with.unwrap_or_default();
+            continue;
+        };
         match line.strip_prefix("on ") {
             Some(backends) => case.backends = backends.split_whitespace().map(str::to_owned).collect(),
-            None => case.steps.push(step(line, place)),
+            None => match with {
+                Some(options) => case.options = options,
+                None => case.steps.push(step(line, place)),
+            },
         }
     }
     cases

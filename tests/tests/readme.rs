@@ -34,6 +34,8 @@ fn the_python_program_runs() {
     assert!(said.contains("FROZEN"), "{said}");
     let said = succeed(Command::new(&python).arg("-c").arg(block("python", "\"readme-members\"")).output().unwrap());
     assert!(said.contains("two are enough") && said.contains("/web"), "{said}");
+    let said = succeed(Command::new(&python).arg("-c").arg(block("python", "\"readme-counters\"")).output().unwrap());
+    assert_eq!(said, "/web connections 64 100\n36\n100\n");
 }
 
 /// The block of this language that opens this hierarchy, with one of the test's

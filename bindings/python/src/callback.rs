@@ -1,9 +1,10 @@
 //! The way from the engine into Python: a callback, and what it raises.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use cgf::{Error, Result};
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -12,6 +13,27 @@ use pyo3::types::PyTuple;
 pub struct Raised {
     pub exception: PyErr,
     pub message: String,
+}
+
+/// What can be called; shared without the interpreter.
+#[derive(Clone)]
+pub struct Function(Arc<Py<PyAny>>);
+
+impl Function {
+    pub fn bind<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.0.bind(py)
+    }
+}
+
+impl FromPyObject<'_, '_> for Function {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, '_, PyAny>) -> PyResult<Function> {
+        if given.is_callable() {
+            return Ok(Function(Arc::new(given.to_owned().unbind())));
+        }
+        Err(PyTypeError::new_err(format!("{} cannot be called", given.repr()?)))
+    }
 }
 
 thread_local! {

@@ -1,10 +1,11 @@
 //! The one place where an error of the engine becomes a Python exception.
 
-use cgf::{Blocker, Error};
+use cgf::{Blocker, Error, Refusal};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
 use crate::facade;
+use crate::text::group_path;
 
 /// What the caller asked for, where that decides what a failure is called.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,8 +41,16 @@ pub fn os_error(error: &std::io::Error) -> PyErr {
 }
 
 fn exception(py: Python<'_>, error: &Error, doing: Doing) -> PyResult<PyErr> {
-    let class = facade::error_class(py, class_name(error.errno(), doing))?;
+    let name = if error.refusal().is_some() { "ChargeRefused" } else { class_name(error.errno(), doing) };
+    let class = facade::error_class(py, name)?;
     let exception = class.call1((error.errno(), error.message()))?;
+    if let Some(Refusal { level, resource, amount, held, bound, .. }) = error.refusal() {
+        exception.setattr("level", group_path(level))?;
+        exception.setattr("resource", resource)?;
+        exception.setattr("amount", amount)?;
+        exception.setattr("held", held)?;
+        exception.setattr("bound", bound)?;
+    }
     if !error.blockers().is_empty() {
         let blockers: Vec<_> = error.blockers().iter().map(|blocker| describe(py, blocker)).collect::<PyResult<_>>()?;
         exception.setattr("blockers", blockers)?;

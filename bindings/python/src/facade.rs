@@ -22,6 +22,11 @@ pub fn stillness_class(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     py.import("cgf._checkpoint")?.getattr("Stillness")
 }
 
+/// `cgf.Figures`, `cgf.Snapshot`, `cgf.ResourceInfo`, or `cgf.BeanCounters`.
+pub fn beancounter_class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import("cgf._beancounter")?.getattr(name)
+}
+
 /// `cgf.Finding`.
 pub fn finding_class(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     py.import("cgf._doctor")?.getattr("Finding")

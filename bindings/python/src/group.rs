@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::attributes::Attributes;
+use crate::beancounter::{self, Amount, Amounts, Charged, Insistence, LIMIT, Named};
 use crate::checkpoint::Checkpoint;
 use crate::engine;
 use crate::error::{Doing, OrRaise, os_error};
@@ -59,6 +60,16 @@ impl Group {
         let directory = group.directory_fd().or_raise(py)?;
         let found = File::from(directory).metadata().map_err(|error| os_error(&error))?;
         Ok(Group { group: group.clone(), identity: Identity(found.dev(), found.ino()) })
+    }
+
+    pub fn charge_named(&self, py: Python<'_>, named: &Named, amount: Amount, severity: Insistence) -> PyResult<()> {
+        let group = &self.group;
+        engine::call(py, || group.charge(named.find(group.hierarchy())?, amount.0, severity.0))
+    }
+
+    pub fn uncharge_named(&self, py: Python<'_>, named: &Named, amount: Amount) -> PyResult<()> {
+        let group = &self.group;
+        engine::call(py, || group.uncharge(named.find(group.hierarchy())?, amount.0))
     }
 }
 
@@ -388,6 +399,142 @@ impl Group {
     #[getter]
     fn attributes(slf: Py<Group>) -> Attributes {
         Attributes::from(slf)
+    }
+
+    /// Charge so much of a resource to the group and to all groups above it, or, if one
+    /// of them has no room for it, to none.
+    ///
+    /// The charge is this process's: its threads share it, it survives an exec, and it
+    /// ends with the process, however that ends. It never waits.
+    ///
+    /// resource: "numfiles", any other name that the hierarchy knows, or its number.
+    /// amount: at most 2**48; 0 succeeds.
+    /// severity: with BARRIER refused beyond the barrier, with LIMIT beyond the limit,
+    ///     with FORCE never.
+    ///
+    /// Raises `ChargeRefused` with ENOMEM, of "numfiles" with EMFILE: `.level` is the
+    /// group that had no room. `NotFound`: no such resource. `CgfError` with EINVAL: an
+    /// amount that no counter holds; with EOPNOTSUPP: the hierarchy is not bound to
+    /// "beancounter"; with ENOSPC: no room for more counters. `GroupVanished`.
+    #[pyo3(
+        signature = (resource, amount, severity = LIMIT),
+        text_signature = "($self, resource, amount, severity=cgf.Severity.LIMIT)"
+    )]
+    fn charge(&self, py: Python<'_>, resource: Named, amount: Amount, severity: Insistence) -> PyResult<()> {
+        self.charge_named(py, &resource, amount, severity)
+    }
+
+    /// Take a charge back from the group and all groups above it: what this process
+    /// holds, and then what the group keeps (`charge_kept`). Of more than that, the rest
+    /// is not taken and counts in `Snapshot.underflow`.
+    ///
+    /// Raises as `charge`, but for `ChargeRefused`.
+    fn uncharge(&self, py: Python<'_>, resource: Named, amount: Amount) -> PyResult<()> {
+        self.uncharge_named(py, &resource, amount)
+    }
+
+    /// Charge several resources in one step, all of them or none:
+    /// `charge_many({"numfiles": 3, "kmemsize": 4096})`. Nobody ever sees a part of it.
+    ///
+    /// Raises as `charge`; `ChargeRefused.resource` is the one there was no room for.
+    #[pyo3(
+        signature = (amounts, severity = LIMIT),
+        text_signature = "($self, amounts, severity=cgf.Severity.LIMIT)"
+    )]
+    fn charge_many(&self, py: Python<'_>, amounts: Amounts, severity: Insistence) -> PyResult<()> {
+        let group = &self.group;
+        engine::call(py, || group.charge_many(&amounts.find(group.hierarchy())?, severity.0))
+    }
+
+    /// Take several charges back in one step, each as `uncharge` does.
+    fn uncharge_many(&self, py: Python<'_>, amounts: Amounts) -> PyResult<()> {
+        let group = &self.group;
+        engine::call(py, || group.uncharge_many(&amounts.find(group.hierarchy())?))
+    }
+
+    /// Charge as much as there is room for, at most `amount`, and return how much that
+    /// was. 0 counts as a refusal.
+    ///
+    /// Raises as `charge`, but for `ChargeRefused`.
+    #[pyo3(
+        signature = (resource, amount, severity = LIMIT),
+        text_signature = "($self, resource, amount, severity=cgf.Severity.LIMIT)"
+    )]
+    fn charge_up_to(&self, py: Python<'_>, resource: Named, amount: Amount, severity: Insistence) -> PyResult<u64> {
+        let group = &self.group;
+        engine::call(py, || group.charge_up_to(resource.find(group.hierarchy())?, amount.0, severity.0))
+    }
+
+    /// Charge several resources in one step, as `charge_many`, for the group itself: the
+    /// charges outlive this process, until somebody takes them back (`uncharge`, in any
+    /// process). The group cannot be removed before: `GroupBusy`.
+    ///
+    /// Raises as `charge_many`.
+    #[pyo3(
+        signature = (amounts, severity = LIMIT),
+        text_signature = "($self, amounts, severity=cgf.Severity.LIMIT)"
+    )]
+    fn charge_kept(&self, py: Python<'_>, amounts: Amounts, severity: Insistence) -> PyResult<()> {
+        let group = &self.group;
+        engine::call(py, || group.charge_kept(&amounts.find(group.hierarchy())?, severity.0))
+    }
+
+    /// Hold a charge inside of a `with` statement: `with group.charged("numfiles", 64):`.
+    ///
+    /// Entering raises as `charge`, leaving as `uncharge`.
+    #[pyo3(
+        signature = (resource, amount, severity = LIMIT),
+        text_signature = "($self, resource, amount, severity=cgf.Severity.LIMIT)"
+    )]
+    fn charged(slf: Py<Group>, resource: Named, amount: Amount, severity: Insistence) -> Charged {
+        Charged::new(slf, resource, amount, severity)
+    }
+
+    /// Set barrier and limit together; None is none. A limit below what is held lets
+    /// nothing more in.
+    ///
+    /// Raises `CgfError` with EINVAL: a barrier above the limit, or more than 2**48.
+    /// Else as `uncharge`.
+    #[pyo3(signature = (resource, barrier, limit))]
+    fn set_limits(
+        &self,
+        py: Python<'_>,
+        resource: Named,
+        barrier: Option<Amount>,
+        limit: Option<Amount>,
+    ) -> PyResult<()> {
+        let group = &self.group;
+        let (barrier, limit) = (barrier.map(|amount| amount.0), limit.map(|amount| amount.0));
+        engine::call(py, || group.set_limits(resource.find(group.hierarchy())?, barrier, limit))
+    }
+
+    /// The figures of all resources, as they were at one instant: a `Snapshot`.
+    ///
+    /// Raises `CgfError` with EOPNOTSUPP: the hierarchy is not bound to "beancounter".
+    /// `GroupVanished`.
+    fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let found = engine::call(py, || self.group.snapshot())?;
+        beancounter::snapshot(py, &found)
+    }
+
+    /// What the group holds and may, by resource: `group.beancounters["numfiles"].limit = 100`.
+    #[getter]
+    fn beancounters(slf: Bound<'_, Group>) -> PyResult<Bound<'_, PyAny>> {
+        facade::beancounter_class(slf.py(), "BeanCounters")?.call1((slf,))
+    }
+
+    /// For `BeanCounters` alone: the names of all resources.
+    fn _resources(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let known = engine::call(py, || self.group.hierarchy().resources())?;
+        Ok(known.into_iter().map(|resource| resource.name).collect())
+    }
+
+    /// For `BeanCounters` alone: whether there is such a resource.
+    fn _has_resource(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
+        engine::call(py, || match self.group.hierarchy().resource(name) {
+            Err(error) if error.errno() == libc::ENOENT => Ok(false),
+            found => found.map(|_| true),
+        })
     }
 
     /// The names of its control files, sorted.

@@ -7,8 +7,11 @@ use cgf::{Options, StopMethod, WatchOptions};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::beancounter::{barrier_hit, limit_hit};
+use crate::callback::Function;
 use crate::engine;
 use crate::error::{Doing, OrRaise, os_error};
+use crate::facade;
 use crate::group::Group;
 use crate::monitor::Monitor;
 use crate::text::{Text, group_path, quoted};
@@ -22,8 +25,8 @@ use crate::watch::{Source, Watch};
 /// until this object goes.
 ///
 /// name: one path component. With `root`, a label.
-/// subsystems: what to bind, of "freezer", "signal" and what was registered; none
-///     named: those that the hierarchy has, or these two.
+/// subsystems: what to bind, of "freezer", "signal", "beancounter" and what was
+///     registered; none named: those that the hierarchy has, or the first two.
 /// backend: "cgroup2", "cgroup1", "embedded", or "auto": the first that works.
 /// root: open the groups at and below this existing directory instead.
 /// state: the directory of the system that the hierarchy belongs to; within one
@@ -33,6 +36,7 @@ use crate::watch::{Source, Watch};
 /// hold: with "parent", groups are made with a parent of their own, which is frozen
 ///     and thawed with them: who thaws such a group by the kernel's own file changes
 ///     nothing. Their paths need two names, "web/1".
+/// flat: charges count in the group that is charged, and not in those above.
 ///
 /// Raises `GroupBusy`: it exists with other subsystems or in another system, or
 /// a subsystem is bound elsewhere in this one. `NotFound`: no such subsystem, or
@@ -64,9 +68,9 @@ impl Hierarchy {
     #[pyo3(
         signature = (
             name, subsystems = Vec::new(), backend = "auto", root = None, state = None,
-            deadline = DEADLINE, stop = "signal", hold = None
+            deadline = DEADLINE, stop = "signal", hold = None, flat = false
         ),
-        text_signature = "(name, subsystems=(), backend='auto', root=None, state=None, deadline=10.0, stop='signal', hold=None)"
+        text_signature = "(name, subsystems=(), backend='auto', root=None, state=None, deadline=10.0, stop='signal', hold=None, flat=False)"
     )]
     #[allow(clippy::too_many_arguments, reason = "in Python they are named, and all but one have a default")]
     fn new(
@@ -79,8 +83,9 @@ impl Hierarchy {
         deadline: Timeout,
         stop: &str,
         hold: Option<&str>,
+        flat: bool,
     ) -> PyResult<Hierarchy> {
-        let mut options = options(py, &subsystems, backend, deadline, stop)?;
+        let mut options = options(py, &subsystems, backend, deadline, stop)?.flat(flat);
         options = match hold {
             None => options,
             Some("parent") => options.hold_by_parent(true),
@@ -202,6 +207,62 @@ impl Hierarchy {
     /// `GroupVanished`: it has ended already.
     fn unmount(&self, py: Python<'_>) -> PyResult<()> {
         engine::call(py, || self.hierarchy.unmount())
+    }
+
+    /// Make a resource known by its name to all who use the hierarchy, and return its
+    /// number: the same name has the same number for everybody.
+    ///
+    /// name: lower-case letters, digits and "_", a letter first, 32 at most.
+    /// unit: what is counted, "bytes" for one. None: one that is known already, as the
+    ///     standard ones are ("kmemsize", "privvmpages", "physpages", "numtasks",
+    ///     "numfiles").
+    /// on_barrier: called as `on_barrier(group, amount)` when a LIMIT charge of that
+    ///     amount has taken that group over its barrier, once for each crossing.
+    /// on_limit: called as `on_limit(group, amount)` before a charge is refused because
+    ///     that group has no room; if it returns true, which says that something was
+    ///     freed, the charge is tried once more.
+    ///
+    /// The callbacks are those of charges through this handle and the groups that it
+    /// opens, in the thread that charges. They take the place of those before; None
+    /// leaves them. What they raise goes to `sys.unraisablehook`.
+    ///
+    /// Raises `GroupExists` (a FileExistsError): it is known with another unit.
+    /// `NotFound`: it is not known, and no unit was given. `CgfError` with EINVAL: no
+    /// name for a resource, or none for a unit; with ENOSPC: no room for another; with
+    /// EOPNOTSUPP: the hierarchy is not bound to "beancounter".
+    #[pyo3(signature = (name, unit = None, *, on_barrier = None, on_limit = None))]
+    fn register_resource(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        unit: Option<&str>,
+        on_barrier: Option<Function>,
+        on_limit: Option<Function>,
+    ) -> PyResult<u32> {
+        let hierarchy = &self.hierarchy;
+        engine::call(py, || {
+            let resource = match unit {
+                Some(unit) => hierarchy.register_resource(name, unit)?,
+                None => hierarchy.resource(name)?,
+            };
+            if let Some(function) = on_barrier {
+                hierarchy.on_barrier(resource, barrier_hit(function))?;
+            }
+            if let Some(function) = on_limit {
+                hierarchy.on_limit(resource, limit_hit(function))?;
+            }
+            Ok(resource.number())
+        })
+    }
+
+    /// All resources of the hierarchy, by number: a list of `ResourceInfo`.
+    ///
+    /// Raises `CgfError` with EOPNOTSUPP: the hierarchy is not bound to "beancounter".
+    #[getter]
+    fn resources<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let class = facade::beancounter_class(py, "ResourceInfo")?;
+        let known = engine::call(py, || self.hierarchy.resources())?;
+        known.iter().map(|info| class.call1((info.resource.number(), &info.name, &info.unit))).collect()
     }
 
     /// Begin to watch the hierarchy. What is there already is not told.

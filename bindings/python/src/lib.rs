@@ -7,6 +7,7 @@
 
 mod attach;
 mod attributes;
+mod beancounter;
 mod callback;
 mod checkpoint;
 mod criu;
@@ -32,6 +33,8 @@ mod _native {
     use crate::attach::Attach;
     #[pymodule_export]
     use crate::attributes::Attributes;
+    #[pymodule_export]
+    use crate::beancounter::Charged;
     #[pymodule_export]
     use crate::checkpoint::Checkpoint;
     #[pymodule_export]

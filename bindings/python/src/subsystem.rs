@@ -1,13 +1,12 @@
 //! Subsystems that are Python objects: `cgf.register`.
 
-use std::sync::Arc;
-
 use cgf::ControlFile;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::attach::Attach;
+use crate::callback::Function;
 use crate::group::Group;
 use crate::hierarchy::Hierarchy;
 use crate::{callback, engine, facade};
@@ -52,21 +51,6 @@ struct File {
     read: Option<Function>,
     write: Option<Function>,
     root: bool,
-}
-
-/// What can be called; shared without the interpreter.
-#[derive(Clone)]
-struct Function(Arc<Py<PyAny>>);
-
-impl FromPyObject<'_, '_> for Function {
-    type Error = PyErr;
-
-    fn extract(given: Borrowed<'_, '_, PyAny>) -> PyResult<Function> {
-        if given.is_callable() {
-            return Ok(Function(Arc::new(given.to_owned().unbind())));
-        }
-        Err(PyTypeError::new_err(format!("{} cannot be called", given.repr()?)))
-    }
 }
 
 const CALLBACKS: [&str; 13] = [
@@ -140,12 +124,12 @@ impl File {
         let mut made = ControlFile::new(&self.name);
         if let Some(read) = self.read.clone() {
             made = made.read(move |group| {
-                callback::run(|py| callback::call(py, read.0.bind(py), (Group::of(py, group)?,))?.extract::<String>())
+                callback::run(|py| callback::call(py, read.bind(py), (Group::of(py, group)?,))?.extract::<String>())
             });
         }
         if let Some(write) = self.write.clone() {
             made = made.write(move |group, text| {
-                callback::run(|py| callback::call(py, write.0.bind(py), (Group::of(py, group)?, text)).map(drop))
+                callback::run(|py| callback::call(py, write.bind(py), (Group::of(py, group)?, text)).map(drop))
             });
         }
         if self.root { made.only_at_root() } else { made }

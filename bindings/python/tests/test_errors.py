@@ -22,7 +22,7 @@ README = Path(__file__).parent.parent / "README.md"
 def test_errors_are_os_errors() -> None:
     kinds = [getattr(cgf, name) for name in cgf.__all__]
     kinds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseException)]
-    assert len(kinds) == 13
+    assert len(kinds) == 14
     for kind in kinds:
         assert issubclass(kind, cgf.CgfError) and issubclass(kind, OSError)
         error = kind(errno.EIO, "why")
@@ -125,12 +125,19 @@ def test_the_version_is_the_packages() -> None:
 def test_the_readme_does_what_it_says(
     backend: Backend, unique_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    example, telling = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    example, counting, telling = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert 'cgf.Hierarchy("jobs")' in example
     example = example.replace('"jobs"', f'"{unique_name}", backend="{backend}"')
     exec(compile(example, str(README), "exec"), {})
     names: dict[str, Any] = {"cgf": cgf}
+    exec(compile(counting, str(README), "exec"), names)
     exec(compile(telling, str(README), "exec"), names)
+    counted = cgf.Hierarchy(unique_name, ["freezer", "signal", "beancounter"], backend)
+    names["count"](counted)
+    assert capsys.readouterr().out.endswith("/web connections 64 80\n1\n")
+    counted.open("web").uncharge("connections", 1)
+    counted.open("web").remove()
+    counted.unmount()
     jobs = cgf.Hierarchy(unique_name, backend=backend)
     jobs.create("told")
     with pytest.raises(asyncio.TimeoutError):

@@ -120,6 +120,21 @@ impl Group {
         self.charge_one(resource, amount, severity)
     }
 
+    /// The quick way of [`charge`](Group::charge) alone: for callers whose own way would cost
+    /// as much again. `false`: nothing was done, charge.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn charge_quickly(&self, resource: Resource, amount: u64) -> bool {
+        counters::charge_quickly(self.accounts().key(resource), amount)
+    }
+
+    /// The same of [`uncharge`](Group::uncharge).
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn uncharge_quickly(&self, resource: Resource, amount: u64) -> bool {
+        counters::uncharge_quickly(self.accounts().key(resource), amount)
+    }
+
     /// Takes a charge back: what this process holds first, then what the group keeps.
     ///
     /// What is more than that is not taken, and counts in `bc.underflow` (R6.4).

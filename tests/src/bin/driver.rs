@@ -6,16 +6,22 @@ use std::fmt::Display;
 use std::io::{BufRead, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cgf::{
     AttachOptions, Checkpoint, CheckpointOptions, Deadline, Error, FreezeOptions, Group, Hierarchy, Options, Reference,
-    RemoveOptions, Result, Spawn,
+    RemoveOptions, Resource, Result, Severity, Spawn,
 };
 use cgf_tests::driver::decode_bytes;
 
 fn main() {
-    let mut driver =
-        Driver { hierarchy: None, groups: HashMap::new(), references: HashMap::new(), checkpoints: Vec::new() };
+    let mut driver = Driver {
+        hierarchy: None,
+        groups: HashMap::new(),
+        references: HashMap::new(),
+        checkpoints: Vec::new(),
+        calls: Calls::default(),
+    };
     for line in std::io::stdin().lock().lines().map_while(std::io::Result::ok) {
         let words: Vec<Vec<u8>> = line.split(' ').map(decode_bytes).collect();
         let answer = match driver.answer(&words) {
@@ -35,6 +41,22 @@ struct Driver {
     references: HashMap<Vec<u8>, Reference>,
     /// Of one group the oldest first: one that was ended by force, and the next.
     checkpoints: Vec<(Vec<u8>, Checkpoint)>,
+    calls: Calls,
+}
+
+/// What the callbacks of resources were told.
+#[derive(Clone, Default)]
+struct Calls(Arc<Mutex<Vec<String>>>);
+
+impl Calls {
+    fn note(&self, what: &str, group: &Group, resource: &str, figure: u64) {
+        let told = format!("{what}:{}:{resource}:{figure}", group.path());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+    }
+
+    fn take(&self) -> String {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).join(" ")
+    }
 }
 
 impl Driver {
@@ -65,7 +87,7 @@ impl Driver {
                 };
             }
             "fork_sleeper" => return Ok(fork_sleeper().to_string()),
-            "fds" => return Ok(std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count).to_string()),
+            "fds" => return Ok(descriptors()),
             _ => {}
         }
         let Some(hierarchy) = self.hierarchy.clone() else { unreachable!("no hierarchy yet") };
@@ -84,6 +106,31 @@ impl Driver {
                 return Ok(clone.path().to_string());
             }
             "group_of" => return Ok(hierarchy.group_of(number(1))?.path().to_string()),
+            "register" => return Ok(hierarchy.register_resource(&text(1), &text(2))?.number().to_string()),
+            "resources" => {
+                let all = hierarchy.resources()?;
+                let shown = all.iter().map(|known| format!("{}:{}", known.name, known.unit));
+                return Ok(shown.collect::<Vec<_>>().join(" "));
+            }
+            "on_barrier" => {
+                let (calls, name) = (self.calls.clone(), text(1));
+                let hit = move |group: &Group, _: Resource, amount| calls.note("barrier", group, &name, amount);
+                return done(hierarchy.on_barrier(hierarchy.resource(&text(1))?, hit)?);
+            }
+            "on_limit" => {
+                let (calls, name, frees) = (self.calls.clone(), text(1), text(3));
+                let (jobs, holder) = (hierarchy.clone(), words[2].clone());
+                let hit = move |group: &Group, resource: Resource, amount| {
+                    calls.note("limit", group, &name, amount);
+                    match frees.parse() {
+                        Ok(0) => false,
+                        Ok(freed) => jobs.open_group(&holder).and_then(|group| group.uncharge(resource, freed)).is_ok(),
+                        Err(_) => true,
+                    }
+                };
+                return done(hierarchy.on_limit(hierarchy.resource(&text(1))?, hit)?);
+            }
+            "calls" => return Ok(self.calls.take()),
             _ => {}
         }
         let group = match self.groups.get(&path) {
@@ -155,6 +202,22 @@ impl Driver {
             "break" => done(group.break_checkpoint()?),
             "state" => Ok(group.state()?.to_string()),
             "kill" => done(group.kill(number(2))?),
+            "charge" => done(group.charge(resource(&hierarchy, &text(2))?, amount(&text(3)), severity(&text(4)))?),
+            "uncharge" => done(group.uncharge(resource(&hierarchy, &text(2))?, amount(&text(3)))?),
+            "charge_up_to" => {
+                let granted =
+                    group.charge_up_to(resource(&hierarchy, &text(2))?, amount(&text(3)), severity(&text(4)))?;
+                Ok(granted.to_string())
+            }
+            "charge_many" => done(group.charge_many(&charges(&hierarchy, &words[3..])?, severity(&text(2)))?),
+            "charge_kept" => done(group.charge_kept(&charges(&hierarchy, &words[3..])?, severity(&text(2)))?),
+            "uncharge_many" => done(group.uncharge_many(&charges(&hierarchy, &words[2..])?)?),
+            "set_limits" => {
+                let bound = |text: &str| (text != "max").then(|| amount(text));
+                done(group.set_limits(resource(&hierarchy, &text(2))?, bound(&text(3)), bound(&text(4)))?)
+            }
+            "snapshot" => snapshot(&group, &text(2)),
+            "underflow" => Ok(group.snapshot()?.underflow.to_string()),
             "read" => group.read(&text(2)),
             "write" => done(group.write(&text(2), &text(3))?),
             _ => unreachable!("no verb {verb}"),
@@ -181,6 +244,52 @@ fn fork_sleeper() -> i32 {
         },
         pid => pid,
     }
+}
+
+/// What our descriptors are of, a word each.
+fn descriptors() -> String {
+    let links = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let shown = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+    shown.map(|of| of.to_string_lossy().replace(' ', "_")).collect::<Vec<_>>().join(" ")
+}
+
+/// A resource by its name, or its number.
+fn resource(hierarchy: &Hierarchy, word: &str) -> Result<Resource> {
+    word.parse().map_or_else(|_| hierarchy.resource(word), |number| Ok(Resource::from_number(number)))
+}
+
+fn amount(word: &str) -> u64 {
+    word.parse().unwrap_or_else(|_| unreachable!("{word:?} is no amount"))
+}
+
+fn severity(word: &str) -> Severity {
+    match word {
+        "barrier" => Severity::Barrier,
+        "" | "limit" => Severity::Limit,
+        "force" => Severity::Force,
+        _ => unreachable!("no severity {word:?}"),
+    }
+}
+
+/// `numfiles=3 5=1`
+fn charges(hierarchy: &Hierarchy, words: &[Vec<u8>]) -> Result<Vec<(Resource, u64)>> {
+    let charge = |word: &Vec<u8>| {
+        let word = String::from_utf8_lossy(word);
+        let Some((name, figure)) = word.split_once('=') else { unreachable!("{word:?} is no charge") };
+        Ok((resource(hierarchy, name)?, amount(figure)))
+    };
+    words.iter().map(charge).collect()
+}
+
+/// held, maxheld, minheld, barrier, limit, failcnt
+fn snapshot(group: &Group, name: &str) -> Result<String> {
+    let snapshot = group.snapshot()?;
+    let Some(found) = snapshot.counters.iter().find(|counter| counter.name == name) else {
+        unreachable!("no {name} in {snapshot:?}")
+    };
+    let bound = |bound: Option<u64>| bound.map_or("max".to_owned(), |bound| bound.to_string());
+    let (barrier, limit) = (bound(found.barrier), bound(found.limit));
+    Ok(format!("{} {} {} {barrier} {limit} {}", found.held, found.maxheld, found.minheld, found.failcnt))
 }
 
 fn done(_: impl Sized) -> Result<String> {

@@ -11,12 +11,14 @@
 >>> h.unmount()
 """
 
+from cgf._beancounter import BeanCounter, BeanCounters, Figures, ResourceInfo, Severity, Snapshot
 from cgf._checkpoint import Stillness
 from cgf._doctor import Finding
 from cgf._errors import (
     AlreadyThere,
     Blocker,
     CgfError,
+    ChargeRefused,
     CheckpointTorn,
     DeadlinePassed,
     ForkedHandle,
@@ -33,6 +35,7 @@ from cgf._event import Event, EventKind
 from cgf._native import (
     Attach,
     Attributes,
+    Charged,
     Checkpoint,
     Frozen,
     Group,
@@ -53,14 +56,19 @@ __all__ = [
     "AlreadyThere",
     "Attach",
     "Attributes",
+    "BeanCounter",
+    "BeanCounters",
     "Blocker",
     "CgfError",
+    "ChargeRefused",
+    "Charged",
     "Checkpoint",
     "CheckpointTorn",
     "ControlFile",
     "DeadlinePassed",
     "Event",
     "EventKind",
+    "Figures",
     "Finding",
     "ForkedHandle",
     "FreezeTimeout",
@@ -77,6 +85,9 @@ __all__ = [
     "NotPermitted",
     "Process",
     "Reference",
+    "ResourceInfo",
+    "Severity",
+    "Snapshot",
     "State",
     "Stillness",
     "Subsystem",

@@ -65,12 +65,32 @@ class CheckpointTorn(CgfError):
     is not to be trusted."""
 
 
+class ChargeRefused(CgfError):
+    """ENOMEM, or of "numfiles" EMFILE: a group had no room for a charge, and nothing was
+    charged."""
+
+    level: str
+    """The group that had no room: the one that was charged, or one above."""
+
+    resource: str
+    """What there was no room for."""
+
+    amount: int
+    """How much of it was to be charged."""
+
+    held: int
+    """What that group held."""
+
+    bound: int
+    """Its barrier or its limit, whichever it was."""
+
+
 class NotFound(CgfError, FileNotFoundError):
-    """ENOENT: no such group, control file, subsystem, directory or program."""
+    """ENOENT: no such group, control file, subsystem, resource, directory or program."""
 
 
 class GroupExists(CgfError, FileExistsError):
-    """EEXIST: there is a group of that path, or a subsystem of that name, already."""
+    """EEXIST: there is a group of that path, or a subsystem or resource of that name, already."""
 
 
 class AlreadyThere(CgfError, FileExistsError):

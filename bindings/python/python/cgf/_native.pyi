@@ -1,12 +1,13 @@
 """The compiled half; `cgf` has all of it that is public."""
 
 import os
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Literal, TypeAlias, TypeVar, final, overload
 
 from typing_extensions import Self, disjoint_base
 
+from cgf._beancounter import BeanCounters, ResourceInfo, Severity, Snapshot
 from cgf._checkpoint import Stillness
 from cgf._doctor import Finding
 from cgf._event import Event
@@ -17,6 +18,7 @@ from cgf._subsystem import Subsystem
 __all__ = [
     "Attach",
     "Attributes",
+    "Charged",
     "Checkpoint",
     "Frozen",
     "Group",
@@ -40,6 +42,9 @@ _Environment: TypeAlias = Mapping[str, _Path] | Mapping[bytes, _Path]
 _File: TypeAlias = None | int | IO[Any]
 _Backend: TypeAlias = Literal["auto", "cgroup2", "cgroup1", "embedded"]
 _Stop: TypeAlias = Literal["signal", "ptrace"]
+
+_Resource: TypeAlias = str | int
+_Amounts: TypeAlias = Mapping[str, int] | Mapping[int, int] | Mapping[_Resource, int]
 
 _Default = TypeVar("_Default")
 
@@ -71,6 +76,7 @@ class Hierarchy:
         deadline: float = 10.0,
         stop: _Stop = "signal",
         hold: Literal["parent"] | None = None,
+        flat: bool = False,
     ) -> Hierarchy: ...
     @staticmethod
     def adopt(
@@ -98,6 +104,16 @@ class Hierarchy:
     def group_of(self, pid: int) -> Group: ...
     def groups(self) -> list[str]: ...
     def unmount(self) -> None: ...
+    def register_resource(
+        self,
+        name: str,
+        unit: str | None = None,
+        *,
+        on_barrier: Callable[[Group, int], object] | None = None,
+        on_limit: Callable[[Group, int], object] | None = None,
+    ) -> int: ...
+    @property
+    def resources(self) -> list[ResourceInfo]: ...
     def watch(self, *, tasks: bool = False, listing: bool = False) -> Watch: ...
     def monitor(self, *, tasks: bool = False, listing: bool = False) -> Monitor: ...
     @property
@@ -252,6 +268,27 @@ class Group:
     def reference(self) -> Reference: ...
     @property
     def attributes(self) -> Attributes: ...
+    def charge(
+        self, resource: _Resource, amount: int, severity: Severity = Severity.LIMIT
+    ) -> None: ...
+    def uncharge(self, resource: _Resource, amount: int) -> None: ...
+    def charge_many(self, amounts: _Amounts, severity: Severity = Severity.LIMIT) -> None: ...
+    def uncharge_many(self, amounts: _Amounts) -> None: ...
+    def charge_up_to(
+        self, resource: _Resource, amount: int, severity: Severity = Severity.LIMIT
+    ) -> int: ...
+    def charge_kept(self, amounts: _Amounts, severity: Severity = Severity.LIMIT) -> None: ...
+    def charged(
+        self, resource: _Resource, amount: int, severity: Severity = Severity.LIMIT
+    ) -> Charged: ...
+    def set_limits(
+        self, resource: _Resource, barrier: int | None, limit: int | None
+    ) -> None: ...
+    def snapshot(self) -> Snapshot: ...
+    @property
+    def beancounters(self) -> BeanCounters: ...
+    def _resources(self) -> list[str]: ...
+    def _has_resource(self, name: str) -> bool: ...
     def control_files(self) -> list[str]: ...
     def read(self, file: str) -> str: ...
     def write(self, file: str, text: str) -> None: ...
@@ -262,6 +299,17 @@ class Group:
 
 @final
 class Frozen:
+    def __enter__(self) -> Group: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+@final
+class Charged:
     def __enter__(self) -> Group: ...
     def __exit__(
         self,

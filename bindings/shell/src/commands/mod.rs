@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod attach;
+mod charge;
 mod checkpoint;
 mod create;
 mod doctor;
@@ -16,6 +17,7 @@ pub mod rm;
 mod set;
 mod state;
 mod thaw;
+mod uncharge;
 mod watch;
 
 use std::ffi::OsString;
@@ -53,6 +55,8 @@ pub enum Command {
     Ps(ps::Ps),
     Get(get::Get),
     Set(set::Set),
+    Charge(charge::Charge),
+    Uncharge(uncharge::Uncharge),
     Watch(watch::Watch),
     Monitor(monitor::Monitor),
     /// Show the main job at work on real processes, with evidence
@@ -123,6 +127,8 @@ impl Command {
             Command::Ps(command) => command.run(hierarchies, output),
             Command::Get(command) => command.run(hierarchies, output),
             Command::Set(command) => command.run(hierarchies),
+            Command::Charge(command) => command.run(hierarchies),
+            Command::Uncharge(command) => command.run(hierarchies),
             Command::Watch(command) => command.run(hierarchies, output),
             Command::Monitor(command) => command.run(hierarchies, output),
             Command::Demo => demo::run(hierarchies, output).map(|()| DONE),
