@@ -151,17 +151,23 @@ static void t_uncharge(struct cgf_group *group)
 /* Ends a hierarchy with everything in it. */
 static void t_clean_up(struct cgf_hierarchy *h)
 {
-	char paths[65536];
+	char paths[65536], again[65536];
 	struct cgf_group *root, *group;
 
 	if (!cgf_group_open(h, "/", &root, NULL)) {
 		paths[0] = 0;
 		cgf_group_list(root, paths, sizeof(paths) - 1, NULL);
+		strcpy(again, paths);
+		/* No group goes while one below it holds something. */
+		for (char *path = strtok(again, "\n"); path; path = strtok(NULL, "\n"))
+			if (!cgf_group_open(h, path, &group, NULL)) {
+				t_uncharge(group);
+				cgf_group_free(group);
+			}
 		for (char *path = strtok(paths, "\n"); path; path = strtok(NULL, "\n"))
 			if (!cgf_group_open(h, path, &group, NULL)) {
 				cgf_checkpoint_break(group, NULL);
 				cgf_thaw(group, NULL);
-				t_uncharge(group);
 				cgf_group_remove(group, CGF_REMOVE_KILL | CGF_REMOVE_RECURSIVE, NULL);
 				cgf_group_free(group);
 			}
