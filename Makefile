@@ -23,7 +23,7 @@ export CGF_DRIVER_C    := $(target)/contract-driver-c
 export CGF_LIBRARIES   := $(target)/release
 export CGF_PYTHON      := $(target)/venv/bin/python
 
-.PHONY: run test bench install setup setup-criu build lint test-rust test-c test-python test-shell clean
+.PHONY: run test soak bench install setup setup-criu build lint test-rust test-c test-python test-shell clean
 
 run: setup
 	@$(CARGO) build --quiet --release --locked --package cgf-shell
@@ -33,6 +33,7 @@ test: setup setup-criu lint test-rust test-c test-python test-shell
 	@echo "all tests passed"
 
 bench: setup
+	$(MAKE) --no-print-directory -C ffi
 	$(CARGO) bench --quiet --locked --package cgf
 
 install:
@@ -78,6 +79,10 @@ test-python: build
 
 test-shell: build
 	tests/shell/run.sh
+
+# The proofs of the counters in full: every instruction, every seed. Hours.
+soak:
+	CGF_SOAK=1 $(CARGO) test --locked --package cgf --lib counters::checks -- --nocapture --test-threads=1
 
 clean:
 	rm -rf $(target)

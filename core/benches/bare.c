@@ -118,26 +118,6 @@ static int64_t start(enum way way)
 	return took;
 }
 
-static int64_t attach(int microseconds)
-{
-	int pid = must(fork(), "fork");
-	int64_t begun, took;
-	char id[16];
-
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		pause();
-		_exit(0);
-	}
-	begun = napped(microseconds);
-	snprintf(id, sizeof(id), "%d", pid);
-	write_file("cgroup.procs", id);
-	took = now() - begun;
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	return took;
-}
-
 /* A hundred looks at one file, each from open to close. */
 static int64_t state(const char *name)
 {
@@ -205,8 +185,6 @@ static void obey(const char *backend, int group, int twin)
 			took = state(state_file);
 		} else if (strcmp(word, "proof") == 0) {
 			took = proof(backend);
-		} else if (strcmp(word, "attach") == 0) {
-			took = attach(microseconds);
 		} else if (strcmp(word, "born") == 0) {
 			took = start(BORN_INSIDE);
 		} else if (strcmp(word, "moved") == 0) {

@@ -5,12 +5,14 @@ use std::error::Error;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use cgf::{BackendKind, Group, Hierarchy, Options, RemoveOptions, Spawn};
+
+#[path = "../sweeper/mod.rs"]
+mod sweeper;
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -24,10 +26,10 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 /// all is as it must be.
 pub fn run(name: &str, measure: fn(&mut Bench, &Hierarchy) -> Result<()>) -> Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, name] = words.as_slice()
+    if let [word, name, options] = words.as_slice()
         && word == "sweep"
     {
-        return sweep(name).map(|()| ExitCode::SUCCESS);
+        return sweeper::sweep(name, options).map(|()| ExitCode::SUCCESS);
     }
     // `cargo test --benches` only wants to see that it starts.
     if !words.iter().any(|word| word == "--bench") {
@@ -39,7 +41,7 @@ pub fn run(name: &str, measure: fn(&mut Bench, &Hierarchy) -> Result<()>) -> Res
     };
     let name = format!("{name}-{}", std::process::id());
     let bare = compile()?;
-    let mut sweeper = Sweeper::start(&name)?;
+    let mut sweeper = sweeper::Sweeper::start(&name, "")?;
     let mut bench = Bench { bare, rows: Vec::new() };
     for kind in BackendKind::ALL.into_iter().filter(chosen) {
         match Hierarchy::open(&name, &Options::default().backend(kind)) {
@@ -61,41 +63,6 @@ fn compile() -> Result<PathBuf> {
     let mut command = Command::new(compiler);
     command.args(["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-o"]).arg(&program).args(&sources);
     if command.status()?.success() { Ok(program) } else { Err("compiling bare.c failed".into()) }
-}
-
-/// A process that removes everything when this one ends, however it ends: it
-/// waits for the end of its standard input, out of the terminal's reach.
-struct Sweeper(Child);
-
-impl Sweeper {
-    fn start(name: &str) -> Result<Sweeper> {
-        let mut command = Command::new(std::env::current_exe()?);
-        Ok(Sweeper(command.args(["sweep", name]).process_group(0).stdin(Stdio::piped()).spawn()?))
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        drop(self.0.stdin.take());
-        if self.0.wait()?.success() { Ok(()) } else { Err("what was measured could not be removed".into()) }
-    }
-}
-
-impl Drop for Sweeper {
-    fn drop(&mut self) {
-        // After a failure, which is what will be reported.
-        let _ = self.finish();
-    }
-}
-
-fn sweep(name: &str) -> Result<()> {
-    std::io::stdin().read_to_end(&mut Vec::new())?;
-    for kind in BackendKind::ALL {
-        let Ok(hierarchy) = Hierarchy::open_existing(name, &Options::default().backend(kind)) else { continue };
-        for path in hierarchy.groups()? {
-            hierarchy.open_group(path.as_bytes())?.remove_with(RemoveOptions { kill: true, recursive: true })?;
-        }
-        hierarchy.unmount()?;
-    }
-    Ok(())
 }
 
 /// The C program, and what was measured so far.

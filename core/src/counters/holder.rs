@@ -155,6 +155,15 @@ impl Descriptor {
     }
 }
 
+#[cfg(test)]
+impl Descriptor {
+    /// As if all its slots had gone the long way often.
+    pub(super) fn seem_busy(&mut self) {
+        let last = self.last.as_mut().map(|(_, own)| own);
+        self.slots.values_mut().chain(last).for_each(|own| own.times = SELDOM);
+    }
+}
+
 /// A slot as it was found, with all that a change of it needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {

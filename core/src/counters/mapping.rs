@@ -42,7 +42,7 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 /// What a file begins with; the rest of the page is empty.
-const HEADER: usize = 4096;
+pub(super) const HEADER: usize = 4096;
 const MAGIC: [u8; 8] = *b"cgfcount";
 /// Another layout or another algorithm has another number.
 const VERSION: u64 = 1;

@@ -167,3 +167,6 @@ static MUTATION: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod checks;
