@@ -226,22 +226,19 @@ impl<M: Memory> Counters<M> {
         Ok(Look::Fits)
     }
 
-    /// How much stock a slot gets when the levels give so much already: a batch, if each
-    /// thread could have two more. Near a barrier stock would be taken back as soon as
-    /// another charges (measured: two processes charged at half the speed); so then
-    /// only who is alone has some, half of what is left.
+    /// How much stock a slot gets when the levels give so much already: a batch, or where
+    /// that comes near a barrier, its share of what is left, so that it need not be taken
+    /// back as soon as another charges.
     #[inline]
     fn stock_for(&self, levels: &Levels, need: i64, was_fast: bool) -> i64 {
-        let descriptors = i64::from(self.descriptors().clamp(1, MANY));
+        let shares = 2 * i64::from(self.descriptors().clamp(1, MANY));
         let mut stock = i64::MAX;
         for Standing { pool, floor, batch, .. } in levels.iter() {
             if pool.quiet > 0 || pool.fast >= MOST_FAST && !was_fast {
                 return 0;
             }
             let left = pool.free.wrapping_sub(need).saturating_sub(*floor);
-            let share = if descriptors == 1 { left / 2 } else { 0 };
-            let has_plenty = left >= batch * (1 + 2 * descriptors);
-            stock = stock.min(if has_plenty { *batch } else { share.min(*batch) });
+            stock = stock.min(*batch).min(left / shares);
         }
         stock.max(0)
     }
