@@ -92,8 +92,7 @@ impl Layout {
         self.slots_begin() + self.slots as usize * SLOT
     }
 
-    /// What is used from the first: all before the accounts and slots but most of the
-    /// resources and descriptors.
+    /// What is used from the first: the words and cells that there is one of.
     pub(super) const fn first(&self) -> usize {
         CONTROL
     }

@@ -214,3 +214,25 @@ fn a_removed_account_stays_removed() {
     }
     assert_eq!(bench.held(other), 100);
 }
+
+/// R6.4: two handles on one group, in one thread, take back no more than is held.
+#[test]
+fn a_slot_is_remembered_once() {
+    let bench = Bench::new("once");
+    let (_, account) = bench.account(&[]);
+    let (_, other) = bench.account(&[]);
+    // The first two are looked for in the same place.
+    let (one, two, third) = (7 << 16 | 4, (7 + 64) << 16 | 4, 9 << 16 | 4);
+    let charge = |key, account, amount| {
+        bench.region.charge(key, &[(account, amount)], Bound::Limit, Owner::Process).unwrap();
+    };
+    for _ in 0..40 {
+        charge(one, account, 100);
+        charge(third, other, 1);
+    }
+    charge(one, account, 1000);
+    charge(two, account, 1000);
+    bench.region.uncharge(two, &[(account, 6000)]).unwrap();
+    assert!((0..5).all(|_| !uncharge_again(one, 10)));
+    assert_eq!(bench.held(account), 0);
+}
