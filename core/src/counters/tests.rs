@@ -221,8 +221,7 @@ fn a_slot_is_remembered_once() {
     let bench = Bench::new("once");
     let (_, account) = bench.account(&[]);
     let (_, other) = bench.account(&[]);
-    // The first two are looked for in the same place.
-    let (one, two, third) = (7 << 16 | 4, (7 + 64) << 16 | 4, 9 << 16 | 4);
+    let (one, two, third) = (7 << 16 | 4, 8 << 16 | 4, 9 << 16 | 4);
     let charge = |key, account, amount| {
         bench.region.charge(key, &[(account, amount)], Bound::Limit, Owner::Process).unwrap();
     };
