@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::about::About;
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::release;
@@ -34,6 +35,7 @@ pub struct ControlFile {
     write: Option<Write>,
     place: Place,
     family: Option<Family>,
+    about: About,
 }
 
 /// Files of which there are as many as their subsystem says when it is asked. They are
@@ -41,6 +43,7 @@ pub struct ControlFile {
 struct Family {
     names: Names,
     pick: Pick,
+    described: fn() -> Vec<ControlFile>,
 }
 
 /// Which groups have the file.
@@ -54,12 +57,56 @@ impl ControlFile {
     /// A file called `SUBSYSTEM.name`, which can be neither read nor written
     /// until it is said how.
     pub fn new(name: impl Into<String>) -> ControlFile {
-        ControlFile { name: name.into(), read: None, write: None, place: Place::Everywhere, family: None }
+        let about = About::default();
+        ControlFile { name: name.into(), read: None, write: None, place: Place::Everywhere, family: None, about }
     }
 
-    /// All files whose names begin so, as far as there are any.
-    pub(crate) fn family(prefix: &str, names: Names, pick: Pick) -> ControlFile {
-        ControlFile { family: Some(Family { names, pick }), ..ControlFile::new(prefix) }
+    /// All files whose names begin so, as far as there are any: their names, the file of a
+    /// name, and one of each kind for the documentation.
+    pub(crate) fn family(prefix: &str, names: Names, pick: Pick, described: fn() -> Vec<ControlFile>) -> ControlFile {
+        ControlFile { family: Some(Family { names, pick, described }), ..ControlFile::new(prefix) }
+    }
+
+    pub(crate) fn said(&self) -> About {
+        self.about
+    }
+
+    pub(crate) fn is_readable(&self) -> bool {
+        self.read.is_some()
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        self.write.is_some()
+    }
+
+    pub(crate) fn is_only_at_root(&self) -> bool {
+        self.place == Place::Root
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// It as a subsystem's: a family's names are whole already.
+    fn owned_by(mut self, subsystem: &str) -> ControlFile {
+        if self.family.is_none() {
+            self.name = format!("{subsystem}.{}", self.name);
+        }
+        self
+    }
+
+    /// It, or one of each kind that it stands for, as the documentation lists them.
+    pub(crate) fn described(self, subsystem: &str) -> Vec<ControlFile> {
+        match &self.family {
+            Some(family) => (family.described)(),
+            None => vec![self.owned_by(subsystem)],
+        }
+    }
+
+    /// What the documentation says of it.
+    pub(crate) fn about(mut self, about: About) -> ControlFile {
+        self.about = about;
+        self
     }
 
     /// What a read answers: lines, each with a newline at its end.
@@ -99,7 +146,7 @@ impl ControlFiles {
         let mut files: Vec<_> = core_files().into_iter().map(|file| (file, None)).collect();
         for subsystem in subsystems {
             let mut seen = HashSet::new();
-            for mut file in subsystem::call(&**subsystem, "populate", || Ok(subsystem.populate()))? {
+            for file in subsystem::call(&**subsystem, "populate", || Ok(subsystem.populate()))? {
                 let is_name =
                     !file.name.is_empty() && file.name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
                 if !is_name || file.name.len() > 64 || !seen.insert(file.name.clone()) {
@@ -110,10 +157,7 @@ impl ControlFiles {
                     );
                     return Err(Error::new(libc::EINVAL, why));
                 }
-                if file.family.is_none() {
-                    file.name = format!("{}.{}", subsystem.name(), file.name);
-                }
-                files.push((file, Some(Arc::clone(subsystem))));
+                files.push((file.owned_by(subsystem.name()), Some(Arc::clone(subsystem))));
             }
         }
         files.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
@@ -223,22 +267,52 @@ fn called<T>(owner: Option<&dyn Subsystem>, file: &str, operation: impl FnOnce()
 }
 
 /// What every group has, whatever is bound to its hierarchy (R1.8).
-fn core_files() -> Vec<ControlFile> {
+pub(crate) fn core_files() -> Vec<ControlFile> {
+    let switch =
+        About { format: "0 or 1; any other number is 1", errors: &[("EINVAL", "no number")], ..About::default() };
+    let list = About { unit: "numbers", backends: "", ..About::default() };
+    let mover: &[(&str, &str)] = &[
+        ("EINVAL", "no number, or a kernel thread"),
+        ("ESRCH", "no such process or thread"),
+        ("EBUSY", "the group is frozen, or a checkpoint holds one of the two groups"),
+        ("EACCES", "another user's process"),
+    ];
     vec![
         ControlFile::new("auto_delete")
+            .about(About { meaning: "Whether the group is removed when the last has left it", ..switch })
             .read(|group| release::is_auto_delete(group).map(flag))
             .write(|group, text| release::set_auto_delete(group, number::<u64>(text)? != 0)),
         ControlFile::new("notify_on_release")
+            .about(About { meaning: "Whether the release agent is run when the last has left the group", ..switch })
             .read(|group| release::is_notifying(group).map(flag))
             .write(|group, text| release::set_notifying(group, number::<u64>(text)? != 0)),
         ControlFile::new("release_agent")
+            .about(About {
+                meaning: "The program that is run with a released group's path",
+                format: "a path; empty for none",
+                errors: &[("EINVAL", "does not begin with a slash"), ("E2BIG", "more than 4095 bytes")],
+                ..About::default()
+            })
             .read(|group| release::agent(group).map(|agent| format!("{agent}\n")))
             .write(release::set_agent)
             .only_at_root(),
         ControlFile::new("cgroup.procs")
+            .about(About {
+                meaning: "The processes in this very group; a write moves one with all its threads here",
+                format: "a number a line, sorted; takes one number, 0 for the writer",
+                errors: mover,
+                ..list
+            })
             .read(|group| group.procs().map(lines))
             .write(|group, text| group.attach(number(text)?)),
         ControlFile::new("tasks")
+            .about(About {
+                meaning: "The threads in this very group; a write moves one here",
+                format: "a number a line, sorted; takes one number, 0 for the writer",
+                errors: mover,
+                backends: "single threads move on cgroup1, and within a threaded subtree of cgroup2; else EOPNOTSUPP",
+                ..list
+            })
             .read(|group| group.tasks().map(lines))
             .write(|group, text| group.attach_task(number(text)?)),
     ]

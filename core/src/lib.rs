@@ -153,6 +153,7 @@
 //!
 //! R3.2 and the like, here and in the tests, number the requirements.
 
+mod about;
 mod attach;
 mod attribute;
 mod backend;
@@ -192,6 +193,7 @@ mod sys;
 mod system;
 mod watch;
 
+pub use about::{FileInfo, files};
 pub use attach::{Attach, AttachOptions};
 pub use backend::BackendKind;
 pub use backend::embedded::StopMethod;

@@ -14,7 +14,10 @@ use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::hierarchy::Hierarchy;
-use crate::subsystems::{beancounter::BeanCounters, freezer::Freezer, signal::Signal};
+use crate::subsystems::{
+    beancounter::BeanCounters, cpuacct::CpuAcct, cpuset::CpuSet, freezer::Freezer, namespace::Namespace,
+    numtasks::NumTasks, signal::Signal,
+};
 
 /// Something that is bound to hierarchies and called about their groups (R1.6).
 ///
@@ -205,7 +208,7 @@ struct Registered {
 }
 
 /// What every program has, in the order of names.
-const BUILT_IN: [&str; 3] = ["beancounter", "freezer", "signal"];
+const BUILT_IN: [&str; 7] = ["beancounter", "cpuacct", "cpuset", "freezer", "namespace", "numtasks", "signal"];
 
 /// What a new hierarchy is bound to if nothing is said, in the order of names.
 pub(crate) const BY_DEFAULT: [&str; 2] = ["freezer", "signal"];
@@ -272,12 +275,26 @@ pub(crate) fn call<T>(subsystem: &dyn Subsystem, what: &str, callback: impl FnOn
 }
 
 fn find_in(registered: &[Registered], name: &str) -> Option<Arc<dyn Subsystem>> {
-    match name {
-        "beancounter" => Some(Arc::new(BeanCounters)),
-        "freezer" => Some(Arc::new(Freezer)),
-        "signal" => Some(Arc::new(Signal)),
-        name => registered.iter().find(|one| one.name == name).map(|one| Arc::clone(&one.subsystem)),
-    }
+    let found = || registered.iter().find(|one| one.name == name).map(|one| Arc::clone(&one.subsystem));
+    own(name).or_else(found)
+}
+
+/// What every program has.
+pub(crate) fn built_in() -> impl Iterator<Item = (&'static str, Arc<dyn Subsystem>)> {
+    BUILT_IN.into_iter().filter_map(|name| Some((name, own(name)?)))
+}
+
+fn own(name: &str) -> Option<Arc<dyn Subsystem>> {
+    Some(match name {
+        "beancounter" => Arc::new(BeanCounters),
+        "cpuacct" => Arc::new(CpuAcct),
+        "cpuset" => Arc::new(CpuSet),
+        "freezer" => Arc::new(Freezer),
+        "namespace" => Arc::new(Namespace),
+        "numtasks" => Arc::new(NumTasks),
+        "signal" => Arc::new(Signal),
+        _ => return None,
+    })
 }
 
 /// The list, held for a few instructions each time. In a child that was forked
@@ -302,7 +319,7 @@ fn check_name(name: &str) -> Result<()> {
     let is_word = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
     // Files and attributes of the library's own begin so.
-    let is_ours = ["cgroup", "cgf", "bc"].contains(&name);
+    let is_ours = ["cgroup", "cgf", "bc", "ns"].contains(&name);
     if is_word && begins && !is_ours && name.len() <= 32 {
         return Ok(());
     }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
+use crate::about::About;
 use crate::attach::Attach;
 use crate::backend::{Effort, Outcome, guard, lease, passing};
 use crate::blocker;
@@ -32,6 +33,8 @@ use crate::subsystem::Subsystem;
 
 /// The freezer, as hierarchies are bound to it.
 pub(crate) struct Freezer;
+
+const SWITCH: About = About { meaning: "", unit: "", format: "0 or 1", errors: &[], backends: "" };
 
 impl Subsystem for Freezer {
     fn name(&self) -> &'static str {
@@ -49,10 +52,33 @@ impl Subsystem for Freezer {
     fn populate(&self) -> Vec<ControlFile> {
         vec![
             ControlFile::new("frozen_usec")
+                .about(About {
+                    meaning: "How long the group has been frozen, from the request to the thaw",
+                    unit: "microseconds",
+                    format: "a number",
+                    errors: &[("EOPNOTSUPP", "cgroup2, and the kernel does not count it (Linux 6.18 does)")],
+                    ..About::default()
+                })
                 .read(|group| group.frozen_time().map(|time| format!("{}\n", time.as_micros()))),
-            ControlFile::new("parent_freezing").read(|group| group.is_parent_freezing().map(flag)),
-            ControlFile::new("self_freezing").read(|group| group.is_self_freezing().map(flag)),
-            ControlFile::new("state").read(|group| group.state().map(|state| format!("{state}\n"))).write(write_state),
+            ControlFile::new("parent_freezing")
+                .about(About { meaning: "Whether a group above this one was asked to freeze", ..SWITCH })
+                .read(|group| group.is_parent_freezing().map(flag)),
+            ControlFile::new("self_freezing")
+                .about(About { meaning: "Whether this very group was asked to freeze", ..SWITCH })
+                .read(|group| group.is_self_freezing().map(flag)),
+            ControlFile::new("state")
+                .about(About {
+                    meaning: "What the tasks of the group do; a write asks, and does not wait",
+                    format: "`THAWED`, `FREEZING`, `FROZEN` or `CHECKPOINTING`; takes `FROZEN`, `THAWED` and `RUNNING`",
+                    errors: &[
+                        ("EINVAL", "any other word, or the kernel's own root group"),
+                        ("EBUSY", "a checkpoint holds the group"),
+                        ("EDEADLK", "`FROZEN`, and the caller is in the group"),
+                    ],
+                    ..About::default()
+                })
+                .read(|group| group.state().map(|state| format!("{state}\n")))
+                .write(write_state),
         ]
     }
 

@@ -1,5 +1,6 @@
 //! Signals to a whole group, and its end.
 
+use crate::about::About;
 use crate::backend::{self, Outcome, guard};
 use crate::blocker;
 use crate::control_file::{ControlFile, number};
@@ -26,7 +27,21 @@ impl Subsystem for Signal {
     }
 
     fn populate(&self) -> Vec<ControlFile> {
-        vec![ControlFile::new("kill").write(|group, text| group.kill(number(text)?))]
+        vec![
+            ControlFile::new("kill")
+                .about(About {
+                    meaning: "Sends a signal to every process of the group and below; 9 ends them all, and waits for that",
+                    unit: "",
+                    format: "a signal's number, 0 to 64; 0 only checks",
+                    errors: &[
+                        ("EINVAL", "no such signal, or the kernel's own root group"),
+                        ("EBUSY", "a checkpoint holds the group, or some were not dead in time"),
+                        ("EPERM", "one of them may not be signalled by the caller"),
+                    ],
+                    backends: "",
+                })
+                .write(|group, text| group.kill(number(text)?)),
+        ]
     }
 }
 

@@ -4,6 +4,7 @@ use super::kernel::Kernel;
 use super::resource::Resource;
 use super::snapshot::BeanCounter;
 use super::{sample, stat};
+use crate::about::About;
 use crate::control_file::{ControlFile, number};
 use crate::counters::MOST;
 use crate::error::{Error, Result};
@@ -12,8 +13,77 @@ use crate::group::Group;
 /// All of them begin so, as they always have, and not with the name of the subsystem.
 const PREFIX: &str = "bc.";
 
-/// The files of each resource.
-const OF_EACH: [&str; 8] = ["barrier", "enforced", "failcnt", "held", "limit", "limits", "maxheld", "minheld"];
+/// The files of each resource, and what is said of them.
+const OF_EACH: [(&str, About); 8] = [
+    (
+        "barrier",
+        About { meaning: "Where those are refused who can do without", format: BOUND, errors: BOUNDS, ..FIGURE },
+    ),
+    (
+        "enforced",
+        About {
+            meaning: "Who counts and limits the resource here",
+            unit: "",
+            format: "`kernel` or `library`",
+            backends: "the kernel for `numtasks` where there is the controller `pids`, and for `physpages` where there is `memory`",
+            ..FIGURE
+        },
+    ),
+    (
+        "failcnt",
+        About {
+            meaning: "How many charges this group has refused",
+            unit: "charges",
+            format: RESET,
+            errors: ZERO,
+            ..FIGURE
+        },
+    ),
+    ("held", About { meaning: "What is held in the group and below", ..FIGURE }),
+    ("limit", About { meaning: "Where all are refused but those who force", format: BOUND, errors: BOUNDS, ..FIGURE }),
+    (
+        "limits",
+        About {
+            meaning: "Barrier and limit in one step",
+            format: "two bounds, as in `90 100`",
+            errors: BOUNDS,
+            ..FIGURE
+        },
+    ),
+    ("maxheld", About { meaning: "The most that was held", format: MARK, errors: MARKS, ..FIGURE }),
+    ("minheld", About { meaning: "The least that was held", format: MARK, errors: MARKS, ..FIGURE }),
+];
+
+/// For some of them.
+const SAMPLED: About = About {
+    meaning: "What the processes of the group use as `/proc` shows it: a sample, neither charged nor limited",
+    ..FIGURE
+};
+const STAT: About = About {
+    meaning: "All figures of all resources at one instant",
+    unit: "each resource's",
+    format: "the table of `/proc/user_beancounters`, version 2.5: resource, held, maxheld, barrier, limit, failcnt",
+    errors: &[],
+    backends: "",
+};
+const UNDERFLOW: About = About {
+    meaning: "What more was taken back than was held, in all resources together",
+    unit: "each resource's",
+    ..FIGURE
+};
+
+const FIGURE: About = About { meaning: "", unit: "the resource's", format: "a number", errors: &[], backends: "" };
+const BOUND: &str = "a number, or `max` for none";
+const RESET: &str = "a number; 0 resets it";
+const MARK: &str = "a number; 0 makes both marks what is held";
+const BOUNDS: &[(&str, &str)] =
+    &[("EINVAL", "the barrier would be above the limit, or the number is above 2^48"), ("E2BIG", "more than 63 bytes")];
+const ZERO: &[(&str, &str)] = &[("EINVAL", "not 0"), ("E2BIG", "more than 63 bytes")];
+const MARKS: &[(&str, &str)] = &[
+    ("EINVAL", "not 0"),
+    ("EOPNOTSUPP", "the kernel keeps the mark and does not let it be reset"),
+    ("E2BIG", "more than 63 bytes"),
+];
 
 /// What stands for no bound besides `max`: the most that a long can be.
 pub(super) const NO_BOUND: u64 = i64::MAX as u64;
@@ -22,13 +92,13 @@ pub(super) const NO_BOUND: u64 = i64::MAX as u64;
 const LONGEST: usize = 63;
 
 pub(super) fn all() -> Vec<ControlFile> {
-    vec![ControlFile::family(PREFIX, names, pick)]
+    vec![ControlFile::family(PREFIX, names, pick, described)]
 }
 
 fn names(group: &Group) -> Result<Vec<String>> {
     let mut names = vec![format!("{PREFIX}stat"), format!("{PREFIX}underflow")];
     for info in group.hierarchy().resources()? {
-        names.extend(OF_EACH.iter().map(|what| format!("{PREFIX}{}.{what}", info.name)));
+        names.extend(OF_EACH.iter().map(|(what, _)| format!("{PREFIX}{}.{what}", info.name)));
         if sample::is_sampled(info.resource) {
             names.push(format!("{PREFIX}{}.sampled", info.name));
         }
@@ -37,24 +107,46 @@ fn names(group: &Group) -> Result<Vec<String>> {
 }
 
 fn pick(group: &Group, name: &str) -> Result<Option<ControlFile>> {
-    let Some(name) = name.strip_prefix(PREFIX) else { return Ok(None) };
+    let Some((resource, what)) = name.strip_prefix(PREFIX).and_then(|name| name.split_once('.')) else {
+        return Ok(of_all(name));
+    };
+    match group.hierarchy().resource(resource) {
+        Ok(resource) => Ok(of_one(name, resource, what)),
+        Err(error) if error.is(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn described() -> Vec<ControlFile> {
+    let whats = OF_EACH.iter().map(|(what, _)| *what).chain(["sampled"]);
+    let of_each = whats.filter_map(|what| of_one(&format!("{PREFIX}RESOURCE.{what}"), Resource::NUMFILES, what));
+    ["bc.stat", "bc.underflow"].into_iter().filter_map(of_all).chain(of_each).collect()
+}
+
+/// A file about all resources together.
+fn of_all(name: &str) -> Option<ControlFile> {
     let file = ControlFile::new(name);
-    let Some((resource, what)) = name.split_once('.') else {
-        return Ok(match name {
-            "stat" => Some(file.read(|group| group.snapshot().map(|snapshot| stat::table(&snapshot)))),
-            "underflow" => Some(file.read(|group| group.snapshot().map(|snapshot| line(snapshot.underflow)))),
-            _ => None,
-        });
-    };
-    let resource = match group.hierarchy().resource(resource) {
-        Ok(resource) => resource,
-        Err(error) if error.is(libc::ENOENT) => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    match name {
+        "bc.stat" => Some(file.about(STAT).read(|group| group.snapshot().map(|snapshot| stat::table(&snapshot)))),
+        "bc.underflow" => {
+            Some(file.about(UNDERFLOW).read(|group| group.snapshot().map(|snapshot| line(snapshot.underflow))))
+        }
+        _ => None,
+    }
+}
+
+/// A file about one resource, under its whole name.
+fn of_one(name: &str, resource: Resource, what: &str) -> Option<ControlFile> {
+    if what == "sampled" {
+        let file = ControlFile::new(name).about(SAMPLED).read(move |group| sample::of(group, resource).map(line));
+        return sample::is_sampled(resource).then_some(file);
+    }
+    let (_, about) = OF_EACH.iter().find(|(known, _)| *known == what)?;
     let shown = |show: fn(&BeanCounter) -> String| {
-        ControlFile::new(name).read(move |group| group.counter(resource).map(|counter| show(&counter)))
+        let file = ControlFile::new(name).about(*about);
+        file.read(move |group| group.counter(resource).map(|counter| show(&counter)))
     };
-    Ok(Some(match what {
+    Some(match what {
         "held" => shown(|counter| line(counter.held)),
         "maxheld" => {
             shown(|counter| line(counter.maxheld)).write(move |group, text| reset_marks(group, resource, text))
@@ -72,9 +164,8 @@ fn pick(group: &Group, name: &str) -> Result<Option<ControlFile>> {
         "limits" => shown(|counter| format!("{} {}\n", bound(counter.barrier), bound(counter.limit)))
             .write(move |group, text| set_both(group, resource, text)),
         "enforced" => shown(|counter| (if counter.by_kernel { "kernel\n" } else { "library\n" }).to_owned()),
-        "sampled" if sample::is_sampled(resource) => file.read(move |group| sample::of(group, resource).map(line)),
-        _ => return Ok(None),
-    }))
+        _ => return None,
+    })
 }
 
 fn set_both(group: &Group, resource: Resource, text: &str) -> Result<()> {
