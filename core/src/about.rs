@@ -13,6 +13,8 @@ pub(crate) struct About {
     pub unit: &'static str,
     /// What a read gives and a write takes.
     pub format: &'static str,
+    /// Who may write it; empty for a file that whoever may change the group may write.
+    pub writers: &'static str,
     /// Beyond what every file may give: which errno, and when.
     pub errors: &'static [(&'static str, &'static str)],
     /// What is not the same on all backends; empty if all is.
@@ -39,6 +41,8 @@ pub struct FileInfo {
     pub unit: &'static str,
     /// What a read gives and a write takes.
     pub format: &'static str,
+    /// Who may write it; empty for a file that nobody may.
+    pub writers: &'static str,
     /// Beyond what every file may give ([`Group::read`](crate::Group::read),
     /// [`Group::write`](crate::Group::write)): which errno, and when.
     pub errors: &'static [(&'static str, &'static str)],
@@ -59,7 +63,12 @@ pub fn files() -> Vec<FileInfo> {
 }
 
 fn info(subsystem: Option<&'static str>, file: &ControlFile) -> FileInfo {
-    let About { meaning, unit, format, errors, backends } = file.said();
+    let About { meaning, unit, format, writers, errors, backends } = file.said();
+    let writers = match writers {
+        _ if !file.is_writable() => "",
+        "" => "whoever may change the group",
+        others => others,
+    };
     FileInfo {
         subsystem,
         name: file.name().to_owned(),
@@ -69,6 +78,7 @@ fn info(subsystem: Option<&'static str>, file: &ControlFile) -> FileInfo {
         meaning,
         unit,
         format,
+        writers,
         errors,
         backends,
     }

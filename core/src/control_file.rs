@@ -270,7 +270,11 @@ fn called<T>(owner: Option<&dyn Subsystem>, file: &str, operation: impl FnOnce()
 pub(crate) fn core_files() -> Vec<ControlFile> {
     let switch =
         About { format: "0 or 1; any other number is 1", errors: &[("EINVAL", "no number")], ..About::default() };
-    let list = About { unit: "numbers", backends: "", ..About::default() };
+    let list = About {
+        format: "a number a line, sorted; takes one number, 0 for the writer",
+        writers: "whoever may change the group, for processes of their own; root for all",
+        ..About::default()
+    };
     let mover: &[(&str, &str)] = &[
         ("EINVAL", "no number, or a kernel thread"),
         ("ESRCH", "no such process or thread"),
@@ -299,7 +303,6 @@ pub(crate) fn core_files() -> Vec<ControlFile> {
         ControlFile::new("cgroup.procs")
             .about(About {
                 meaning: "The processes in this very group; a write moves one with all its threads here",
-                format: "a number a line, sorted; takes one number, 0 for the writer",
                 errors: mover,
                 ..list
             })
@@ -308,7 +311,6 @@ pub(crate) fn core_files() -> Vec<ControlFile> {
         ControlFile::new("tasks")
             .about(About {
                 meaning: "The threads in this very group; a write moves one here",
-                format: "a number a line, sorted; takes one number, 0 for the writer",
                 errors: mover,
                 backends: "single threads move on cgroup1, and within a threaded subtree of cgroup2; else EOPNOTSUPP",
                 ..list

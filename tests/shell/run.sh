@@ -132,6 +132,7 @@ trap 'exit 1' INT TERM HUP
 
 . "$here/checkpoint.sh"
 . "$here/beancounter.sh"
+. "$here/files.sh"
 
 # ---- usage, without a backend ----------------------------------------------
 
@@ -599,6 +600,7 @@ suite() {
     guarding
     checkpointing
     counting
+    listing_files
     nobody_reads
     watching
     monitoring

@@ -34,7 +34,7 @@ use crate::subsystem::Subsystem;
 /// The freezer, as hierarchies are bound to it.
 pub(crate) struct Freezer;
 
-const SWITCH: About = About { meaning: "", unit: "", format: "0 or 1", errors: &[], backends: "" };
+const SWITCH: About = About { meaning: "", unit: "", format: "0 or 1", writers: "", errors: &[], backends: "" };
 
 impl Subsystem for Freezer {
     fn name(&self) -> &'static str {

@@ -31,14 +31,14 @@ impl Subsystem for Signal {
             ControlFile::new("kill")
                 .about(About {
                     meaning: "Sends a signal to every process of the group and below; 9 ends them all, and waits for that",
-                    unit: "",
                     format: "a signal's number, 0 to 64; 0 only checks",
+                    writers: "whoever may signal the processes; for 9, whoever may write the group's files",
                     errors: &[
                         ("EINVAL", "no such signal, or the kernel's own root group"),
                         ("EBUSY", "a checkpoint holds the group, or some were not dead in time"),
                         ("EPERM", "one of them may not be signalled by the caller"),
                     ],
-                    backends: "",
+                    ..About::default()
                 })
                 .write(|group, text| group.kill(number(text)?)),
         ]

@@ -11,10 +11,7 @@ use crate::target::Target;
 
 /// Print a control file
 ///
-/// Files: cgroup.procs, tasks, freezer.state, freezer.self_freezing,
-/// freezer.parent_freezing, freezer.frozen_usec (microseconds); of a hierarchy that
-/// is bound to beancounter: bc.stat, bc.underflow, and bc.RESOURCE.held, .maxheld,
-/// .minheld, .barrier, .limit, .limits, .failcnt (bc.numfiles.limit).
+/// `cgf files` lists them, and what they say.
 ///
 /// Errors: ENOENT: no such file, or its subsystem is not bound. EACCES: it can
 /// only be written (signal.kill).

@@ -6,6 +6,7 @@ mod checkpoint;
 mod create;
 mod doctor;
 mod exec;
+mod files;
 mod freeze;
 mod get;
 mod kill;
@@ -53,6 +54,7 @@ pub enum Command {
     Rm(rm::Rm),
     Ls(ls::Ls),
     Ps(ps::Ps),
+    Files(files::Files),
     Get(get::Get),
     Set(set::Set),
     Charge(charge::Charge),
@@ -102,6 +104,7 @@ impl Command {
             Command::Rm(command) => command.json.json,
             Command::Ls(command) => command.json.json,
             Command::Ps(command) => command.json.json,
+            Command::Files(command) => command.json.json,
             Command::Get(command) => command.json.json,
             Command::Watch(command) => command.json.json,
             Command::Monitor(command) => command.json.json,
@@ -125,6 +128,7 @@ impl Command {
             Command::Rm(command) => command.run(hierarchies, output),
             Command::Ls(command) => command.run(hierarchies, output),
             Command::Ps(command) => command.run(hierarchies, output),
+            Command::Files(command) => command.run(hierarchies, output),
             Command::Get(command) => command.run(hierarchies, output),
             Command::Set(command) => command.run(hierarchies),
             Command::Charge(command) => command.run(hierarchies),

@@ -11,8 +11,7 @@ use crate::target::Target;
 ///
 /// freezer.state takes FROZEN (which asks, and does not wait: cgf freeze does)
 /// and THAWED; cgroup.procs a process to attach, tasks a thread; signal.kill a
-/// signal's number. bc.RESOURCE.barrier and .limit take a number or max, .limits
-/// both ("100 max"); .maxheld, .minheld and .failcnt take 0, which resets them.
+/// signal's number. `cgf files --json` says what the others take.
 ///
 /// Errors: ENOENT: no such file, or its subsystem is not bound. EINVAL: not what
 /// the file takes. EACCES: it can only be read. E2BIG: more than 4096 bytes.

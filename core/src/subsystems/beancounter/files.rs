@@ -63,8 +63,7 @@ const STAT: About = About {
     meaning: "All figures of all resources at one instant",
     unit: "each resource's",
     format: "the table of `/proc/user_beancounters`, version 2.5: resource, held, maxheld, barrier, limit, failcnt",
-    errors: &[],
-    backends: "",
+    ..FIGURE
 };
 const UNDERFLOW: About = About {
     meaning: "What more was taken back than was held, in all resources together",
@@ -72,7 +71,8 @@ const UNDERFLOW: About = About {
     ..FIGURE
 };
 
-const FIGURE: About = About { meaning: "", unit: "the resource's", format: "a number", errors: &[], backends: "" };
+const FIGURE: About =
+    About { meaning: "", unit: "the resource's", format: "a number", writers: "", errors: &[], backends: "" };
 const BOUND: &str = "a number, or `max` for none";
 const RESET: &str = "a number; 0 resets it";
 const MARK: &str = "a number; 0 makes both marks what is held";
