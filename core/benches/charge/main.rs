@@ -81,9 +81,11 @@ fn compare(place: &Place) -> Result<bool> {
     for path in ["a", "a/b", "far", "a/b/far"] {
         limited(hierarchy, path, FAR)?;
     }
-    // Two processes fit, and no stock beside them.
+    // Two processes fit, and next to no stock beside them; in the last ones none at all.
     limited(hierarchy, "near", 4)?;
     limited(hierarchy, "a/b/near", 4)?;
+    limited(hierarchy, "last-1", 1)?;
+    limited(hierarchy, "last-2", 2)?;
     let _held = limited(hierarchy, "full", 2)?.charged(worker::RESOURCE, 2, Severity::Limit)?;
     let library = library();
     if library.is_none() {

@@ -35,7 +35,7 @@ const fn way(what: &'static str, processes: usize, by: By, order: &'static str) 
 }
 
 /// By turns in this order and the reverse.
-const WAYS: [Way; 34] = [
+const WAYS: [Way; 36] = [
     way("atomic, own line", 1, By::Rust, "own-line"),
     way("charge", 1, By::Rust, "charge:far"),
     way("charge, depth 3", 1, By::Rust, "charge:a/b/far"),
@@ -48,6 +48,7 @@ const WAYS: [Way; 34] = [
     way("robust mutex", 1, By::C, "robust-mutex"),
     way("charge near the limit", 1, By::Rust, "charge:near"),
     way("charge near it, depth 3", 1, By::Rust, "charge:a/b/near"),
+    way("charge up to the limit", 1, By::Rust, "charge:last-1"),
     way("charge, two resources", 1, By::Rust, "pair:far"),
     way("charge refused", 1, By::Rust, "refused:full"),
     way("semop, SEM_UNDO", 1, By::C, "semop-undo"),
@@ -65,6 +66,7 @@ const WAYS: [Way; 34] = [
     way("robust mutex", 2, By::C, "robust-mutex"),
     way("charge near the limit", 2, By::Rust, "charge:near"),
     way("charge near it, depth 3", 2, By::Rust, "charge:a/b/near"),
+    way("charge up to the limit", 2, By::Rust, "charge:last-2"),
     way("charge, two resources", 2, By::Rust, "pair:far"),
     way("charge refused", 2, By::Rust, "refused:full"),
     way("semop, SEM_UNDO", 2, By::C, "semop-undo"),
@@ -107,7 +109,7 @@ impl Bound {
     }
 }
 
-const DEMANDS: [Demand; 12] = [
+const DEMANDS: [Demand; 14] = [
     Demand { what: ("charge", 1), against: OWN, bound: Bound::AtMost(1.3) },
     Demand { what: ("charge, depth 3", 1), against: OWN, bound: Bound::AtMost(1.3) },
     Demand { what: ("charge through C", 1), against: ("atomic, own line, in C", 1), bound: Bound::AtMost(2.0) },
@@ -118,8 +120,10 @@ const DEMANDS: [Demand; 12] = [
     Demand { what: ("page_counter, 1 level", 2), against: ("charge through C", 2), bound: Bound::AtLeast(2.0) },
     Demand { what: ("charge near the limit", 1), against: ("robust mutex", 1), bound: Bound::AtMost(4.0) },
     Demand { what: ("charge near it, depth 3", 1), against: ("robust mutex", 1), bound: Bound::AtMost(4.0) },
+    Demand { what: ("charge up to the limit", 1), against: ("robust mutex", 1), bound: Bound::AtMost(4.0) },
     Demand { what: ("charge near the limit", 2), against: ("robust mutex", 2), bound: Bound::AtMost(4.0) },
     Demand { what: ("charge near it, depth 3", 2), against: ("robust mutex", 2), bound: Bound::AtMost(4.0) },
+    Demand { what: ("charge up to the limit", 2), against: ("robust mutex", 2), bound: Bound::AtMost(4.0) },
 ];
 
 /// Nanoseconds a charge and its return, round by round, of each way.
