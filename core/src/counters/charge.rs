@@ -33,6 +33,8 @@ struct Wanted {
     slot: Option<u32>,
     amount: i64,
     bound: Bound,
+    /// Whether others' stock may be taken to be the caller's: once for each charge.
+    may_take: bool,
 }
 
 /// What becomes of one holder's part of an account.
@@ -57,6 +59,7 @@ impl<M: Memory> Counters<M> {
     ) -> std::result::Result<Crossed, Refused> {
         let mut attempts = Attempts::new();
         let mut crossed = Crossed::new();
+        let mut may_take = true;
         'again: loop {
             if owner == Owner::Process {
                 self.take_slots(mine, charges)?;
@@ -72,12 +75,13 @@ impl<M: Memory> Counters<M> {
                     Owner::Process => Some(self.own_slot(mine, account.index)?),
                     Owner::Group => None,
                 };
-                let wanted = Wanted { level, slot, amount: amount as i64, bound };
+                let wanted = Wanted { level, slot, amount: amount as i64, bound, may_take };
                 match self.look(mine, helped, &wanted, |group| crossed.push((which, group)))? {
                     Look::Fits => {}
                     Look::Again => continue 'again,
                     Look::Wants(other, level) => {
                         self.drain(mine, helped, &other, Some(level))?;
+                        may_take = false;
                         continue 'again;
                     }
                     Look::Full(level) => {
@@ -177,7 +181,7 @@ impl<M: Memory> Counters<M> {
         wanted: &Wanted,
         mut crosses: impl FnMut(u64),
     ) -> Result<Look> {
-        let Wanted { level, slot, amount, bound } = *wanted;
+        let Wanted { level, slot, amount, bound, may_take } = *wanted;
         let found = slot.map(|slot| self.slot(slot)).transpose()?;
         let value = found.map_or(Slot::EMPTY, |found| found.value);
         let mut levels = std::mem::take(&mut mine.levels);
@@ -216,10 +220,11 @@ impl<M: Memory> Counters<M> {
             Some(slot) => {
                 let stock = match self.share(mine, &levels, need, value.fast) {
                     Share::Stock(stock) => stock,
-                    Share::Taken(level) => match self.fast_below(level, Some(slot))? {
+                    Share::Taken(level) if may_take => match self.fast_below(level, Some(slot))? {
                         Some(other) => return Ok(Look::Wants(other, level)),
                         None => 0,
                     },
+                    Share::Taken(_) => 0,
                 };
                 if stock > 0 && !self.may_be_fast(mine, helped, slot)? {
                     return Ok(Look::Again);

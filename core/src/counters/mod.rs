@@ -130,7 +130,7 @@ pub(crate) struct Figures {
 struct Attempts(u32);
 
 impl Attempts {
-    const MOST: u32 = 1 << 22;
+    const MOST: u32 = 1 << 20;
 
     fn new() -> Attempts {
         Attempts(0)
@@ -146,7 +146,7 @@ impl Attempts {
         if self.0 <= Attempts::MOST {
             return Ok(());
         }
-        let why = "others were quicker four million times in a row, or the counters are damaged";
+        let why = "others were quicker a million times in a row, or the counters are damaged";
         Err(Error::new(libc::EAGAIN, why))
     }
 }

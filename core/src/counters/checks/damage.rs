@@ -192,7 +192,7 @@ fn mount(at: &Path, flags: libc::c_ulong, data: &CStr) -> Result<(), String> {
 /// R6.12: noise behind a good beginning, written while others count: errors, and no crash and no hang.
 #[test]
 fn noise_in_a_region_crashes_nobody() {
-    let (limit, rounds) = if soak() { (Duration::from_secs(3600), 20_000) } else { (Duration::from_secs(60), 250) };
+    let (limit, rounds) = if soak() { (Duration::from_secs(3600), 20_000) } else { (Duration::from_secs(120), 250) };
     alone("damage::noise_in_a_region_crashes_nobody", limit, || {
         let world = World::make(&[(ROOT, TASKS, Some(500), Some(600_000)), (LEAF, FILES, None, Some(70))])?;
         let map = Mapped::open(&world.file);
