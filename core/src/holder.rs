@@ -24,6 +24,8 @@ pub(crate) const BEGINNERS: Bytes = Bytes(2 << 60);
 pub(crate) const ENDERS: Bytes = Bytes(3 << 60);
 /// Whoever has the lock of an embedded hierarchy, for writing.
 pub(crate) const KEEPERS: Bytes = Bytes(5 << 60);
+/// Whoever changes which processors and memory the groups of a hierarchy have, for writing.
+pub(crate) const SETTERS: Bytes = Bytes(6 << 60);
 /// Whoever holds a reference on a group, for reading.
 pub(crate) const REFERENCES: Bytes = Bytes(4 << 60);
 
@@ -158,7 +160,7 @@ mod tests {
     #[test]
     fn a_byte_says_who_holds_it() {
         let holder = Holder { namespace: 0x3ffc, pid: (1 << 22) - 1, start_time: 0xff_ffff };
-        for bytes in [WORKERS, BEGINNERS, ENDERS, REFERENCES, KEEPERS] {
+        for bytes in [WORKERS, BEGINNERS, ENDERS, REFERENCES, KEEPERS, SETTERS] {
             assert!((bytes.0..bytes.0 + (1 << 60)).contains(&bytes.of(holder)));
             assert_eq!(Holder::from(bytes.of(holder)), holder);
         }

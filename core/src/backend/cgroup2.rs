@@ -187,6 +187,10 @@ impl Backend for Cgroup2 {
         self.mirrors.directory(&group.path, controller).map_err(failed)
     }
 
+    fn complete(&self, group: &Node) -> sys::Result<()> {
+        self.mirrors.complete(group)
+    }
+
     fn stage<'a>(&'a self, group: &'a Node, whom: Whom<'_>, deadline: Deadline) -> Result<Box<dyn Stage + 'a>> {
         KernelStage::enter(self, &self.tree, &self.mirrors, group, whom, deadline)
     }

@@ -490,26 +490,30 @@ impl Embedded {
 /// How often a file that comes back is removed again.
 const SWEEPS: usize = 100;
 
-/// The topmost of the groups that a group's directory lies in, as far as they
-/// are the same user's: what others write there is not about us.
+/// The topmost of the groups that a group's directory lies in.
 fn topmost(root: &Dir) -> Result<Dir> {
     let failed = |errno| Error::os(errno, "looking for the groups above the hierarchy's root directory");
     let mut top = root.open_dir(".").map_err(failed)?;
-    loop {
-        let above = match top.location().and_then(|path| Dir::open(&path.join(".."))) {
-            Ok(above) => above,
-            // Not ours to look at: then not our group either.
-            Err(Errno::ACCESS | Errno::PERM) => return Ok(top),
-            Err(errno) => return Err(failed(errno)),
-        };
-        let is_above = above.identity().map_err(failed)? != top.identity().map_err(failed)?
-            && records::are_in(&above).map_err(failed)?
-            && private::are_one_owners(&above, &top)?;
-        if !is_above {
-            return Ok(top);
-        }
+    while let Some(above) = above(&top)? {
         top = above;
     }
+    Ok(top)
+}
+
+/// The group that a group's directory lies in, if it is the same user's: what others write
+/// there is not about us.
+pub(crate) fn above(group: &Dir) -> Result<Option<Dir>> {
+    let failed = |errno| Error::os(errno, "looking for the groups above the hierarchy's root directory");
+    let above = match group.location().and_then(|path| Dir::open(&path.join(".."))) {
+        Ok(above) => above,
+        // Not ours to look at: then not our group either.
+        Err(Errno::ACCESS | Errno::PERM) => return Ok(None),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let is_above = above.identity().map_err(failed)? != group.identity().map_err(failed)?
+        && records::are_in(&above).map_err(failed)?
+        && private::are_one_owners(&above, group)?;
+    Ok(is_above.then_some(above))
 }
 
 fn whole_processes() -> Error {

@@ -96,6 +96,15 @@ impl Mirrors {
         Ok(())
     }
 
+    /// Makes a group where it is missing.
+    pub(super) fn complete(&self, group: &Node) -> sys::Result<()> {
+        self.0.iter().try_for_each(|mirror| match mirror.open(&group.path) {
+            Ok(_) => Ok(()),
+            Err(Errno::NOENT) => mirror.create(group),
+            Err(errno) => Err(errno),
+        })
+    }
+
     /// Removes a group that is no more, and what may be left below it.
     pub(super) fn remove(&self, group: &Node) {
         self.0.iter().for_each(|mirror| mirror.remove(group));

@@ -262,6 +262,12 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Makes what is missing of a group in other trees: somebody made it by the kernel's
+    /// own means, in the first one alone.
+    fn complete(&self, _group: &Node) -> sys::Result<()> {
+        Ok(())
+    }
+
     /// Moves somebody into the group in such a way that it can be taken back, in
     /// all trees.
     fn stage<'a>(&'a self, group: &'a Node, whom: Whom<'_>, deadline: Deadline) -> Result<Box<dyn Stage + 'a>>;

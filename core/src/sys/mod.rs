@@ -4,6 +4,7 @@
 //! `counters`. Functions return the bare errno; the caller knows what it was
 //! doing and says so in the error.
 
+pub(crate) mod affinity;
 pub(crate) mod connector;
 pub(crate) mod dir;
 pub(crate) mod fork;

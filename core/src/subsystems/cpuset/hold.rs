@@ -1,0 +1,142 @@
+//! Holding threads to their group's processors, where the kernel has no controller for it.
+//!
+//! A thread passes on what it may run on to the threads and processes that it makes. So
+//! whoever is put in place is in place with all that come after. Those made by one that was
+//! not yet are found by the next pass over all, until one finds nothing to do.
+
+use std::time::Duration;
+
+use super::Kind;
+use super::sets::{Keeper, Sets};
+use crate::backend::BackendKind;
+use crate::deadline::Wait;
+use crate::error::{Error, Result};
+use crate::group::Group;
+use crate::process;
+use crate::sys::{Errno, affinity, affinity::Mask};
+
+/// After so many passes in a row that moved nobody, those who had ended before they were
+/// looked at have left nobody behind: somebody who gives his life on to a child faster than
+/// he can be looked at would have been met by one of them.
+const QUIET: u32 = 8;
+
+/// Puts every thread of the group on its processors.
+///
+/// ETIMEDOUT: some were not there by the hierarchy's deadline. EPERM: another user's. EINVAL:
+/// one may run on none of them.
+pub(super) fn everybody(group: &Group) -> Result<()> {
+    hold(group, &|| group.tasks())?;
+    // Those that have what this group has.
+    for child in group.node().children()? {
+        let child = child?;
+        let sets = Sets::of(group.hierarchy())?;
+        let follows = matches!(sets.keeper(&child), Ok(Keeper::Library)) && sets.own(&child)?.cpus.is_empty();
+        if follows && !sets.in_effect(&child)?.cpus.is_empty() {
+            everybody(&Group::open(group.hierarchy(), &child.path)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The same for what has come of one process, and for the descendants it brought.
+pub(super) fn process(group: &Group, pid: i32) -> Result<()> {
+    hold(group, &|| family(group, pid))
+}
+
+/// Takes a process that was to come to `group`, and is back in its own, off the processors that
+/// it and its descendants were put on meanwhile. Who runs elsewhere was not put there.
+pub(super) fn give_back(group: &Group, home: &Group, pid: i32) -> Result<()> {
+    if home.path() == group.path() {
+        return Ok(());
+    }
+    let mask = Mask::of(Sets::of(group.hierarchy())?.in_effect(group.node())?.cpus.ranges());
+    let is_put = |tid: &i32| affinity::get(*tid).is_ok_and(|now| now == mask);
+    hold(home, &|| Ok(descendants(pid, &|_| true).into_iter().filter(is_put).collect()))
+}
+
+fn hold(group: &Group, tasks: &dyn Fn() -> Result<Vec<i32>>) -> Result<()> {
+    let sets = Sets::of(group.hierarchy())?;
+    let deadline = group.hierarchy().deadline();
+    let mut wait = Wait::until(deadline);
+    let mut quiet = 0;
+    loop {
+        // What was written last holds, whoever wrote it: asked for each pass.
+        let cpus = sets.in_effect(group.node())?.list(Kind::Cpus).clone();
+        if cpus.is_empty() {
+            // Whoever emptied it found nobody in it; a newcomer is refused.
+            return Err(Error::new(libc::ENOSPC, format!("{group} has no CPUs for its tasks")));
+        }
+        let mask = Mask::of(cpus.ranges());
+        let mut passed = Passed::Clean;
+        for tid in tasks()? {
+            let found = put(tid, &mask).map_err(|errno| match errno {
+                Errno::PERM => Error::new(libc::EPERM, format!("thread {tid} in {group} belongs to another user")),
+                Errno::INVAL => {
+                    let why = format!("thread {tid} in {group} may run on none of CPUs {cpus}");
+                    Error::new(libc::EINVAL, format!("{why}: they are offline, or a cpuset of the kernel's forbids it"))
+                }
+                errno => Error::os(errno, format_args!("setting where thread {tid} runs")),
+            })?;
+            passed = passed.max(found);
+        }
+        quiet = if passed == Passed::Moved { 0 } else { quiet + 1 };
+        let is_done = passed == Passed::Clean || quiet >= QUIET;
+        if is_done && sets.in_effect(group.node())?.cpus == cpus {
+            return Ok(());
+        }
+        if wait.pause(Duration::ZERO).is_err() {
+            let waited = deadline.elapsed().as_millis();
+            let why = format!("after {waited} ms there were still threads in {group} that were not on CPUs {cpus}");
+            return Err(Error::new(libc::ETIMEDOUT, why));
+        }
+    }
+}
+
+/// What a pass has found, the worst of all.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Passed {
+    Clean,
+    /// Somebody had ended who may have left others.
+    Missed,
+    Moved,
+}
+
+/// By number: the kernel has no other way. The number was a member's a moment ago.
+fn put(tid: i32, mask: &Mask) -> std::result::Result<Passed, Errno> {
+    let set = || {
+        let before = affinity::get(tid)?;
+        if before == *mask {
+            return Ok(Passed::Clean);
+        }
+        affinity::set(tid, mask)?;
+        // The kernel takes away what is offline or forbidden: then it is as it was.
+        Ok(if affinity::get(tid)? == before { Passed::Clean } else { Passed::Moved })
+    };
+    match set() {
+        Err(Errno::SRCH) => Ok(Passed::Missed),
+        other => other,
+    }
+}
+
+/// The threads of a process and of its descendants that are in the group.
+fn family(group: &Group, pid: i32) -> Result<Vec<i32>> {
+    let backend = group.backend()?;
+    let is_here = |id: i32| backend.locate(id).is_ok_and(|path| path.as_ref() == Some(group.path()));
+    let mut found = descendants(pid, &is_here);
+    if backend.kind() != BackendKind::Embedded {
+        // Others may have single threads elsewhere.
+        found.retain(|&tid| is_here(tid));
+    }
+    Ok(found)
+}
+
+/// The threads of a process, and of those of its descendants that are wanted.
+fn descendants(pid: i32, wanted: &dyn Fn(i32) -> bool) -> Vec<i32> {
+    let (mut found, mut processes) = (Vec::new(), vec![pid]);
+    while let Some(pid) = processes.pop() {
+        // None: it has ended, and its children are somebody else's.
+        found.extend(process::threads(pid).unwrap_or_default());
+        processes.extend(process::children(pid).unwrap_or_default().into_iter().filter(|&child| wanted(child)));
+    }
+    found
+}
