@@ -40,6 +40,8 @@ pub struct Attach<'a> {
     whom: Newcomer,
     from: Option<GroupPath>,
     options: AttachOptions,
+    /// Whether it begins its life by coming: also once it was born.
+    is_newborn: bool,
     threads: OnceLock<Vec<i32>>,
 }
 
@@ -90,6 +92,11 @@ impl<'a> Attach<'a> {
         matches!(self.whom, Newcomer::Unborn)
     }
 
+    /// Whether this is such a program's process, or will be once it is made.
+    pub(crate) fn is_newborn(&self) -> bool {
+        self.is_newborn
+    }
+
     /// Whether it may come into a frozen group, and freeze there.
     pub fn may_freeze(&self) -> bool {
         self.options.frozen
@@ -101,7 +108,8 @@ impl<'a> Attach<'a> {
             Newcomer::Task { pid, tid } => Newcomer::Task { pid, tid },
             Newcomer::Process(_) | Newcomer::Unborn => Newcomer::Process(pid),
         };
-        Attach { group: self.group, whom, from: self.from.clone(), options: self.options, threads: OnceLock::new() }
+        let Attach { group, options, is_newborn, .. } = *self;
+        Attach { group, whom, from: self.from.clone(), options, is_newborn, threads: OnceLock::new() }
     }
 }
 
@@ -304,7 +312,8 @@ impl Group {
             Newcomer::Process(_) | Newcomer::Task { .. } => self.hierarchy().home_of_others(),
             Newcomer::Unborn => None,
         });
-        let attach = Attach { group: self, whom, from, options, threads: OnceLock::new() };
+        let is_newborn = matches!(whom, Newcomer::Unborn);
+        let attach = Attach { group: self, whom, from, options, is_newborn, threads: OnceLock::new() };
         Agreed::ask(attach, subsystems)
     }
 

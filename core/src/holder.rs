@@ -29,6 +29,9 @@ pub(crate) const SETTERS: Bytes = Bytes(6 << 60);
 /// Whoever holds a reference on a group, for reading.
 pub(crate) const REFERENCES: Bytes = Bytes(4 << 60);
 
+/// Whoever changes shares of a hierarchy, on its root's, for writing.
+pub(crate) const SHARERS: Bytes = Bytes(7 << 60);
+
 /// A process: from the top of the offset's 60 bits, 14 of its namespaces, 22 of
 /// its number (the kernel's limit), 24 of its start time. Two processes whose bits
 /// are the same are of the same number and 46 hours apart (2^24 ticks), or multiples
@@ -160,7 +163,7 @@ mod tests {
     #[test]
     fn a_byte_says_who_holds_it() {
         let holder = Holder { namespace: 0x3ffc, pid: (1 << 22) - 1, start_time: 0xff_ffff };
-        for bytes in [WORKERS, BEGINNERS, ENDERS, REFERENCES, KEEPERS, SETTERS] {
+        for bytes in [WORKERS, BEGINNERS, ENDERS, REFERENCES, KEEPERS, SETTERS, SHARERS] {
             assert!((bytes.0..bytes.0 + (1 << 60)).contains(&bytes.of(holder)));
             assert_eq!(Holder::from(bytes.of(holder)), holder);
         }

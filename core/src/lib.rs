@@ -191,6 +191,7 @@ mod subsystem;
 mod subsystems;
 mod sys;
 mod system;
+mod task_limit;
 mod watch;
 
 pub use about::{FileInfo, files};

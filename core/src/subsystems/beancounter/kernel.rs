@@ -2,7 +2,8 @@
 //!
 //! `numtasks` is the controller `pids`, and `physpages` is `memory`, on either version of
 //! control groups, where this group has them. Then the limit is the kernel's, and what is held
-//! is what the kernel says.
+//! is what the kernel says. In the limit of tasks others may have a say, too
+//! ([`task_limit`](crate::task_limit)).
 
 use rustix::fs::OFlags;
 
@@ -13,6 +14,7 @@ use crate::backend::Node;
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::sys::{Errno, dir::Dir};
+use crate::task_limit::{self, Former, TaskLimit, Whose};
 
 /// The controllers that a hierarchy spans for this.
 pub(super) const CONTROLLERS: [&str; 2] = ["memory", "pids"];
@@ -24,6 +26,13 @@ pub(super) struct Kernel<'a> {
     files: &'static Files,
     /// How much of what the kernel counts is one of the resource.
     unit: u64,
+}
+
+/// A limit as it was.
+pub(super) enum Before {
+    /// What the kernel showed.
+    Text(Vec<u8>),
+    OfTasks(Former),
 }
 
 /// What its files are called.
@@ -44,11 +53,11 @@ const FILES: [Files; 3] = [
     Files {
         resource: Resource::NUMTASKS,
         controller: "pids",
-        limit: "pids.max",
+        limit: task_limit::FILE,
         held: "pids.current",
         most: "pids.peak",
         failures: ("pids.events", Some("max ")),
-        none: ("max", 4 << 20),
+        none: ("max", task_limit::NONE_FROM),
     },
     Files {
         resource: Resource::PHYSPAGES,
@@ -105,16 +114,27 @@ impl<'a> Kernel<'a> {
         Ok(())
     }
 
-    /// What the kernel has for a limit, to be put back.
-    pub(super) fn limit_text(&self) -> Result<Vec<u8>> {
-        self.dir.read(self.files.limit).map_err(|errno| self.failed(errno, self.files.limit))
+    /// What the limit is, to be put back.
+    pub(super) fn limit_before(&self) -> Result<Before> {
+        match self.task_limit() {
+            Some(limit) => limit.former(Whose::BeanCounter).map(Before::OfTasks),
+            None => self.limit_text().map(Before::Text),
+        }
     }
 
-    pub(super) fn put_back(&self, text: &[u8]) -> Result<()> {
-        self.write(self.files.limit, text.trim_ascii())
+    pub(super) fn put_back(&self, before: &Before) -> Result<()> {
+        match (before, self.task_limit()) {
+            (Before::OfTasks(former), Some(limit)) => limit.put_back(Whose::BeanCounter, former),
+            (Before::Text(text), None) => self.write(self.files.limit, text.trim_ascii()),
+            // It was taken of this very counter.
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn set_limit(&self, limit: Option<u64>) -> Result<()> {
+        if let Some(of_tasks) = self.task_limit() {
+            return of_tasks.wish(Whose::BeanCounter, limit);
+        }
         let text = match limit {
             Some(limit) if !self.is_none(limit) => (limit * self.unit).to_string(),
             _ => self.files.none.0.to_owned(),
@@ -148,7 +168,19 @@ impl<'a> Kernel<'a> {
         format!("bc-failures-{}", self.files.controller)
     }
 
+    fn limit_text(&self) -> Result<Vec<u8>> {
+        self.dir.read(self.files.limit).map_err(|errno| self.failed(errno, self.files.limit))
+    }
+
+    /// The limit of tasks, in which others have a say.
+    fn task_limit(&self) -> Option<TaskLimit<'_>> {
+        (self.files.resource == Resource::NUMTASKS).then(|| TaskLimit::new(self.group, &self.dir))
+    }
+
     fn limit(&self) -> Result<Option<u64>> {
+        if let Some(limit) = self.task_limit() {
+            return limit.shown(Whose::BeanCounter);
+        }
         let text = self.limit_text()?;
         let number = std::str::from_utf8(text.trim_ascii()).ok().and_then(|text| text.parse::<u64>().ok());
         Ok(number.filter(|number| *number < self.files.none.1).map(|number| number / self.unit))

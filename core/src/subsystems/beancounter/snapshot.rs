@@ -152,7 +152,7 @@ impl Group {
         let (Some(limit), Some(kernel)) = (limit, Kernel::of(self, resource)?) else {
             return region.set_bounds(account, barrier, limit);
         };
-        let before = kernel.limit_text()?;
+        let before = kernel.limit_before()?;
         kernel.set_limit(limit)?;
         region.set_bounds(account, barrier, Some(limit)).inspect_err(|_| {
             // As it was: a refusal leaves nothing half-done.

@@ -1,0 +1,47 @@
+//! How many tasks there are in a group and below.
+
+use crate::error::{Error, Result};
+use crate::group::Group;
+use crate::sys::{Errno, dir::Dir};
+
+/// The kernel's figure where it has one, else the tasks are counted.
+pub(super) fn of(group: &Group) -> Result<u64> {
+    let Some(dir) = pids(group)? else { return counted(group) };
+    match dir.read("pids.current") {
+        Ok(text) => number(&text).ok_or_else(|| Error::os(Errno::IO, format_args!("reading pids.current of {group}"))),
+        // The kernel's own root.
+        Err(Errno::NOENT) => counted(group),
+        Err(errno) => Err(group.node().failed(errno, "reading pids.current")),
+    }
+}
+
+/// How many forks the kernel has refused to the tasks of the group since it was made.
+pub(super) fn refused_by_kernel(group: &Group) -> Result<u64> {
+    let Some(dir) = pids(group)? else { return Ok(0) };
+    let text = dir.read("pids.events").unwrap_or_default();
+    let count = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"max "));
+    Ok(count.and_then(number).unwrap_or(0))
+}
+
+/// The group's directory in the tree that counts tasks, if it has one.
+fn pids(group: &Group) -> Result<Option<Dir>> {
+    match group.backend()?.controller_directory(group.node(), "pids") {
+        // The group was made by other means, in one tree alone.
+        Err(error) if error.is(libc::ENODEV) => Ok(None),
+        other => other,
+    }
+}
+
+fn counted(group: &Group) -> Result<u64> {
+    let backend = group.backend()?;
+    let mut count = 0;
+    group.node().walk(&mut |node| {
+        count += backend.tasks(node)?.len() as u64;
+        Ok(())
+    })?;
+    Ok(count)
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok()
+}
