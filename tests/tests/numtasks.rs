@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
 use cgf::{BackendKind, Group, Hierarchy, Options, RemoveOptions, Spawn};
@@ -128,6 +128,20 @@ impl World {
         true
     }
 
+    /// How far one of the three numbers may go; the root has no share.
+    fn brink(&self, path: &str, token: usize) -> Option<i64> {
+        let (sum, largest) = self.given(path);
+        if token == 2 {
+            return Some(sum.max(largest));
+        }
+        if path == "/" {
+            return None;
+        }
+        let parent = parent_of(path);
+        let divisor = self.groups[&parent].divisor;
+        Some(if token == 1 { divisor } else { self.groups[path].min.max(0) + divisor - self.given(&parent).0 })
+    }
+
     fn limit(&self, path: &str) -> Option<i64> {
         if path == "/" {
             return Some(self.total);
@@ -146,6 +160,8 @@ impl World {
 #[derive(Clone, Debug)]
 enum Step {
     Write(usize, [Option<i64>; 3]),
+    /// One of the three, as far as it may go, or one further, or one less far.
+    Brink(usize, usize, i64),
     Create(usize, usize),
     /// The last: not through the library.
     Remove(usize, bool),
@@ -160,6 +176,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let token = move || proptest::option::weighted(0.6, number());
     let step = prop_oneof![
         6 => (any::<usize>(), token(), token(), token()).prop_map(|(at, min, max, divisor)| Step::Write(at, [min, max, divisor])),
+        3 => (any::<usize>(), 0..3_usize, -1_i64..=1).prop_map(|(at, token, by)| Step::Brink(at, token, by)),
         4 => (any::<usize>(), 0..NAMES.len()).prop_map(|(at, name)| Step::Create(at, name)),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(at, raw)| Step::Remove(at, raw)),
         1 => (any::<usize>(), 0..NAMES.len()).prop_map(|(at, name)| Step::Rename(at, name)),
@@ -192,13 +209,13 @@ fn played(backend: BackendKind, steps: &[Step]) -> Result<(), TestCaseError> {
         let at = |index: usize| paths[index % paths.len()].clone();
         let open = |path: &str| own.0.open_group(path).unwrap();
         match *step {
-            Step::Write(index, tokens) => {
+            Step::Write(index, tokens) => write_as_the_model(&own.0, &mut world, &at(index), tokens)?,
+            Step::Brink(index, token, by) => {
                 let path = at(index);
-                let names = ["min_shares", "max_shares", "child_shares_divisor"];
-                let words = tokens.iter().zip(names).filter_map(|(token, name)| token.map(|n| format!("{name}={n}")));
-                let text = ["res=numtasks".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(",");
-                let wanted = if world.write(&path, tokens) { Ok(()) } else { Err(libc::EINVAL) };
-                prop_assert_eq!(write(&open(&path), "shares", &text), wanted, "{} to {}", text, path);
+                let tokens = world.brink(&path, token).map(|number| number + by);
+                let mut all = [None; 3];
+                all[token] = tokens;
+                write_as_the_model(&own.0, &mut world, &path, all)?;
             }
             Step::Create(index, name) => {
                 let path = format!("{}/{}", at(index).trim_end_matches('/'), NAMES[name]);
@@ -257,6 +274,21 @@ fn played(backend: BackendKind, steps: &[Step]) -> Result<(), TestCaseError> {
             prop_assert!(sum <= divisor, "{} gives {} of {}", path, sum, divisor);
         }
     }
+    Ok(())
+}
+
+fn write_as_the_model(
+    hierarchy: &Hierarchy,
+    world: &mut World,
+    path: &str,
+    tokens: [Option<i64>; 3],
+) -> Result<(), TestCaseError> {
+    let names = ["min_shares", "max_shares", "child_shares_divisor"];
+    let words = tokens.iter().zip(names).filter_map(|(token, name)| token.map(|number| format!("{name}={number}")));
+    let text = ["res=numtasks".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(",");
+    let wanted = if world.write(path, tokens) { Ok(()) } else { Err(libc::EINVAL) };
+    let group = hierarchy.open_group(path).unwrap();
+    prop_assert_eq!(write(&group, "shares", &text), wanted, "{} to {}", text, path);
     Ok(())
 }
 
@@ -504,15 +536,29 @@ fn two_who_limit_tasks_do_not_undo_each_other() {
         assert_eq!((set("19").is_err(), kernels(&group)), (true, "7".into()), "{backend}");
         assert_eq!((write(&group, "shares", "max_shares=4"), shown()), (Ok(()), all("25", "40", "25")));
 
-        let rounds = 200;
+        let (begin, end) = (Barrier::new(2), Barrier::new(2));
         std::thread::scope(|scope| {
-            scope.spawn(|| (1..=rounds).for_each(|n| assert_eq!(set(&format!("{}", 20 + n)), Ok(()))));
             scope.spawn(|| {
-                (1..=rounds)
-                    .for_each(|n| assert_eq!(write(&group, "shares", &format!("max_shares={}", n % 50)), Ok(())));
+                for round in 0..300 {
+                    begin.wait();
+                    assert_eq!(set(&(25 + 7 * round % 900).to_string()), Ok(()));
+                    end.wait();
+                }
             });
+            for round in 0..300 {
+                begin.wait();
+                let (share, limit) = (round % 90 + 1, 25 + 7 * round % 900);
+                assert_eq!(write(&group, "shares", &format!("max_shares={share}")), Ok(()));
+                end.wait();
+                let smaller = limit.min(10 * share).to_string();
+                assert_eq!(
+                    shown(),
+                    all(&limit.to_string(), &(10 * share).to_string(), &smaller),
+                    "{round} on {backend}"
+                );
+            }
         });
-        assert_eq!(shown(), all("220", "0", "0"), "{backend}");
+        assert_eq!(set("220"), Ok(()));
         assert_eq!(write(&group, "shares", "max_shares=100"), Ok(()));
         assert_eq!(shown(), all("220", "1000", "220"), "{backend}");
     });
