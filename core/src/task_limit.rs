@@ -171,3 +171,73 @@ impl<'a> TaskLimit<'a> {
         self.group.failed(errno, &format!("using {FILE}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::path::GroupPath;
+
+    fn with<T>(text: &str, test: impl FnOnce(&Node, Dir) -> T) -> T {
+        let directory = std::env::temp_dir().join(format!("cgf-task-limit-{}-{text}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join(FILE), text).unwrap();
+        let dir = || Dir::open(&directory).unwrap();
+        let done = test(&Node { dir: dir(), path: GroupPath::root() }, dir());
+        std::fs::remove_dir_all(&directory).unwrap();
+        done
+    }
+
+    /// R7.4: whoever comes last of two who wish at once, the smaller wish is the limit.
+    #[test]
+    fn of_two_wishes_at_once_the_smaller_is_the_limit() {
+        const ROUNDS: u64 = 3000;
+        with("max", |group, dir| {
+            let (begin, end) = (Barrier::new(2), Barrier::new(2));
+            let limit = TaskLimit::new(group, &dir);
+            let wishes = |round: u64| (100_000 + 7 * round % 99, 100_000 + 5 * round % 98);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    (0..ROUNDS).for_each(|round| {
+                        begin.wait();
+                        TaskLimit::new(group, &dir).wish(Whose::NumTasks, Some(wishes(round).1)).unwrap();
+                        end.wait();
+                    });
+                });
+                for round in 0..ROUNDS {
+                    begin.wait();
+                    limit.wish(Whose::BeanCounter, Some(wishes(round).0)).unwrap();
+                    end.wait();
+                    let (one, other) = wishes(round);
+                    assert_eq!(limit.kernels().unwrap(), Some(one.min(other)), "round {round}");
+                    assert_eq!(limit.shown(Whose::BeanCounter).unwrap(), Some(one), "round {round}");
+                    assert_eq!(limit.shown(Whose::NumTasks).unwrap(), Some(other), "round {round}");
+                }
+            });
+        });
+    }
+
+    /// What somebody wrote by hand is shown, and put back.
+    #[test]
+    fn what_was_written_by_hand_stays_until_a_wish() {
+        with("7", |group, dir| {
+            let limit = TaskLimit::new(group, &dir);
+            assert_eq!(limit.shown(Whose::BeanCounter).unwrap(), Some(7));
+            let former = limit.former(Whose::BeanCounter).unwrap();
+            limit.wish(Whose::BeanCounter, Some(5)).unwrap();
+            assert_eq!(limit.kernels().unwrap(), Some(5));
+            limit.put_back(Whose::BeanCounter, &former).unwrap();
+            assert_eq!((limit.kernels().unwrap(), wish(group, Whose::BeanCounter).unwrap()), (Some(7), None));
+            limit.enforce_if_none().unwrap();
+            assert_eq!(limit.kernels().unwrap(), Some(7));
+            note(group, Whose::NumTasks, Some(6)).unwrap();
+            limit.enforce_if_none().unwrap();
+            assert_eq!(limit.kernels().unwrap(), Some(7));
+            limit.wish(Whose::BeanCounter, Some(NONE_FROM)).unwrap();
+            assert_eq!((limit.kernels().unwrap(), limit.shown(Whose::BeanCounter).unwrap()), (Some(6), None));
+            limit.wish(Whose::NumTasks, None).unwrap();
+            assert_eq!(limit.kernels().unwrap(), None);
+        });
+    }
+}

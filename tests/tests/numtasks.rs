@@ -304,7 +304,7 @@ fn a_fork_bomb_is_held_to_its_share() {
         assert_eq!(write(&top, "shares", "max_shares=5"), Ok(()));
         assert_eq!((read(&top, "limit"), kernels(&top)), ("20".into(), "20".into()), "{backend}");
         // It never gets so many, and so never stops trying.
-        bombed.spawn(Spawn::new(stage::actor().unwrap()).args(["forkbomb", "1000"])).unwrap();
+        bombed.spawn(Spawn::new(stage::actor().unwrap()).args(["forkbomb", "60"])).unwrap();
         wait_for("the bomb to be refused", || (stat(&bombed, "Number of failures") > 100).then_some(())).unwrap();
         for neighbour in 1..=3 {
             start(&free, &["tree", "50"]);
@@ -368,6 +368,16 @@ fn nobody_is_born_beyond_the_limit() {
         }
         assert_eq!(stat(&group, "Number of successes"), 21, "{backend}: those who were refused are not among them");
         assert!(stat(&group, "Number of failures") >= 3 * 9 + 3, "{backend}");
+
+        // Each refusal counts once, whoever counts at the same time.
+        assert_eq!(write(&top, "shares", "max_shares=0"), Ok(()));
+        assert_eq!(write(&group, "stats", "0"), Ok(()));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..200).for_each(|_| assert!(!spawn(), "{backend}")));
+            }
+        });
+        assert_eq!(stat(&group, "Number of failures"), 800, "{backend}");
     });
 }
 
