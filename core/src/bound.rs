@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::backend::BackendKind;
 use crate::control_file::ControlFiles;
 use crate::error::{Error, Result};
 use crate::hierarchy::Hierarchy;
@@ -32,8 +33,8 @@ impl Bound {
         Ok(Bound { names, known, files })
     }
 
-    pub(crate) fn controllers(&self) -> Vec<&str> {
-        let mut all: Vec<&str> = self.known.iter().flat_map(|subsystem| subsystem.controllers()).collect();
+    pub(crate) fn controllers(&self, backend: BackendKind) -> Vec<&str> {
+        let mut all: Vec<&str> = self.known.iter().flat_map(|subsystem| subsystem.controllers_on(backend)).collect();
         all.sort_unstable();
         all.dedup();
         all

@@ -268,7 +268,10 @@ impl Group {
     /// ENODEV: the group was removed. ECHILD: in a forked child.
     pub fn procs(&self) -> Result<Vec<i32>> {
         let backend = self.backend()?;
-        self.with_passing(&|node| backend.procs(node)).map(seen_and_sorted)
+        let found = self.with_passing(&|node| backend.procs(node)).map(seen_and_sorted)?;
+        // A figure: no reason to list nobody.
+        let _ = backend.note_cpu_time(self.node());
+        Ok(found)
     }
 
     /// The thread numbers in this very group, as [`procs`](Group::procs).

@@ -374,8 +374,9 @@ impl Hierarchy {
             }
             None => Ok(subsystems),
         });
-        let spanned =
-            settled.and_then(Bound::find).and_then(|bound| backend.span(&bound.controllers(), true).map(|()| bound));
+        let spanned = settled
+            .and_then(Bound::find)
+            .and_then(|bound| backend.span(&bound.controllers(kind), true).map(|()| bound));
         let bound = match spanned {
             Ok(bound) => bound,
             Err(error) => {
@@ -425,7 +426,7 @@ impl Hierarchy {
         }
         let mut backend = carry(kind, &root, options)?;
         let bound = Bound::find(options.subsystems_of_a_new_hierarchy())?;
-        backend.span(&bound.controllers(), false)?;
+        backend.span(&bound.controllers(kind), false)?;
         let hierarchy = Hierarchy(Arc::new(Inner {
             name: name.to_owned(),
             root: Arc::new(Node { dir: root, path: GroupPath::root() }),

@@ -102,6 +102,17 @@ pub(crate) struct Stat {
     pub threads: u32,
     /// Clock ticks after boot; with the pid it names a process for good.
     pub start_time: u64,
+    /// What the process has used, all its threads, those that have ended too.
+    pub used: Ticks,
+    /// What its children had used whom it has waited for, and theirs.
+    pub waited_for: Ticks,
+}
+
+/// CPU time as the kernel shows it: in whole clock ticks, `_SC_CLK_TCK` a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ticks {
+    pub user: u64,
+    pub system: u64,
 }
 
 impl Stat {
@@ -149,7 +160,9 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
         state,
         parent: number(fields.next()?)?,
         session: number(fields.nth(1)?)?,
-        threads: number(fields.nth(13)?)?,
+        used: Ticks { user: number(fields.nth(7)?)?, system: number(fields.next()?)? },
+        waited_for: Ticks { user: number(fields.next()?)?, system: number(fields.next()?)? },
+        threads: number(fields.nth(2)?)?,
         start_time: number(fields.nth(1)?.trim_ascii())?,
     })
 }
@@ -256,6 +269,12 @@ fn numbers_in(directory: &str) -> sys::Result<Vec<i32>> {
     Ok(found)
 }
 
+/// The number in a line `name number`, as the kernel's statistics have them.
+pub(crate) fn value_of(text: &[u8], name: &str) -> Option<u64> {
+    let lines = std::str::from_utf8(text).ok()?.lines();
+    lines.filter_map(|line| line.split_once(' ')).find(|(found, _)| *found == name)?.1.trim().parse().ok()
+}
+
 /// The value of a `Name:   value` line.
 pub(crate) fn field<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
     std::str::from_utf8(text).ok()?.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
@@ -267,10 +286,12 @@ mod tests {
 
     #[test]
     fn a_command_may_look_like_the_rest_of_its_line() {
-        let line = b"42 (a) R 1 (b c) S 7 8 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 12345 0 0\n";
+        let line = b"42 (a) R 1 (b c) S 7 8 9 0 -1 0 0 0 0 0 3 4 5 6 20 0 1 0 12345 0 0\n";
         let stat = parse_stat(line).unwrap();
         assert_eq!((stat.command.as_str(), stat.state), ("a) R 1 (b c", b'S'));
         assert_eq!((stat.parent, stat.session, stat.start_time), (7, 9, 12345));
+        assert_eq!((stat.used, stat.waited_for), (Ticks { user: 3, system: 4 }, Ticks { user: 5, system: 6 }));
+        assert_eq!(stat.threads, 1);
         assert_eq!(parse_stat(b"42 (a) R"), None);
         assert_eq!(parse_stat(b""), None);
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use crate::attach::Attach;
+use crate::backend::BackendKind;
 use crate::control_file::ControlFile;
 use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
@@ -99,6 +100,12 @@ pub trait Subsystem: Send + Sync {
     /// [`Group::controller_fd`] says where.
     fn controllers(&self) -> Vec<&str> {
         Vec::new()
+    }
+
+    /// The same, where it depends on who carries the hierarchy: what groups have there
+    /// anyhow needs no other tree.
+    fn controllers_on(&self, _backend: BackendKind) -> Vec<&str> {
+        self.controllers()
     }
 
     /// Whether `can_attach_task`, `attach_task` or `attach` do anything; they are not

@@ -12,6 +12,7 @@ use super::stage::{KernelStage, Stage, Whom};
 use super::tree::{self, Tree, Version};
 use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome, guard, probe};
 use crate::blocker::Blocker;
+use crate::cpu_time::CpuTime;
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::holder::Holder;
@@ -244,6 +245,32 @@ impl Backend for Cgroup1 {
             is_frozen: |dir| Ok(read_state(&dir.open_file("freezer.state", OFlags::RDONLY)?)? == State::Frozen),
         };
         probe::blockers(self, group, &KIND, effort)
+    }
+
+    fn cpu_time(&self, group: &Node) -> Result<CpuTime> {
+        let Some(dir) = self.controller_directory(group, super::CPU_ACCOUNTING)? else {
+            let why = "CPU time is not counted: no kernel tree of version 1 has the controller cpuacct";
+            return Err(Error::new(libc::ENODEV, why));
+        };
+        let number = |file: &str| {
+            let failed = |errno| group.failed(errno, &format!("reading {file}"));
+            let text = dir.read(file).map_err(failed)?;
+            std::str::from_utf8(text.trim_ascii())
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .ok_or_else(|| failed(Errno::IO))
+        };
+        let usage = number("cpuacct.usage")?;
+        let [user, system] = match (number("cpuacct.usage_user"), number("cpuacct.usage_sys")) {
+            (Ok(user), Ok(system)) => [user, system],
+            // Before Linux 4.17 there are only these, in clock ticks.
+            _ => {
+                let text = dir.read("cpuacct.stat").map_err(|errno| group.failed(errno, "reading cpuacct.stat"))?;
+                let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
+                ["user", "system"].map(|name| process::value_of(&text, name).unwrap_or(0).saturating_mul(tick))
+            }
+        };
+        Ok(CpuTime::of_nanoseconds(usage, user, system))
     }
 
     fn frozen_usec(&self, _: &Node) -> Result<Option<u64>> {

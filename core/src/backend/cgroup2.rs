@@ -14,6 +14,7 @@ use super::suspects::suspects;
 use super::tree::{self, Tree, Version};
 use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome, guard, probe};
 use crate::blocker::Blocker;
+use crate::cpu_time::CpuTime;
 use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
 use crate::holder::Holder;
@@ -342,6 +343,15 @@ impl Backend for Cgroup2 {
             Err(Errno::NOENT) if group.dir.read("cgroup.procs").is_ok() => Ok(None),
             Err(errno) => Err(group.failed(errno, "reading cgroup.stat.local")),
         }
+    }
+
+    fn cpu_time(&self, group: &Node) -> Result<CpuTime> {
+        let text = group.dir.read("cpu.stat").map_err(|errno| group.failed(errno, "reading cpu.stat"))?;
+        let [usage, user, system] = ["usage_usec", "user_usec", "system_usec"].map(|name| {
+            let figure = process::value_of(&text, name).map(|usec| usec.saturating_mul(1000));
+            figure.ok_or_else(|| Error::os(Errno::IO, format_args!("reading {name} of group {}", group.path)))
+        });
+        Ok(CpuTime::of_nanoseconds(usage?, user?, system?))
     }
 
     fn signal(&self, _: &Node, process: &Process, signal: i32) -> Result<()> {

@@ -25,6 +25,7 @@ use rustix::fs::{Mode, OFlags};
 use super::stage::{Stage, Whom};
 use super::{Admission, Attempt, Backend, BackendKind, Effort, Node, Outcome};
 use crate::blocker::{Blocker, Evidence};
+use crate::cpu_time::CpuTime;
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::era::Era;
 use crate::error::{Error, Result};
@@ -41,6 +42,7 @@ use request::Request;
 use still::Stillness;
 
 mod admit;
+mod cpu_time;
 mod file;
 mod freeze;
 mod lock;
@@ -79,6 +81,8 @@ pub(crate) struct Embedded {
     /// Whether these two are one.
     is_topmost: bool,
     stop: StopMethod,
+    /// Whether it is noted what those had used who come and go.
+    accounts: bool,
     era: Era,
     sessions: Sessions,
     holder: Holder,
@@ -108,6 +112,7 @@ impl Embedded {
             own,
             is_topmost,
             stop,
+            accounts: false,
             era: Era::now()?,
             sessions: Sessions::default(),
             holder: Holder::this_process()?,
@@ -205,7 +210,12 @@ impl Backend for Embedded {
             return Err(Errno::BUSY);
         }
         let helper = tracer::read(&group.dir)?;
+        let used = self.last_cpu_time_of(group).map_err(errno)?;
         self.sweep(parent, group.path.name())?;
+        if let Some(used) = used {
+            // Who is killed here loses a figure; the other way round it would count twice.
+            cpu_time::inherit(&parent.dir, used)?;
+        }
         // It ends when it finds the group gone.
         helper.into_iter().for_each(tracer::Tracer::poke);
         Ok(())
@@ -254,6 +264,11 @@ impl Backend for Embedded {
 
     fn birth_group(&self, _: &Node) -> Option<OwnedFd> {
         None
+    }
+
+    fn span(&mut self, controllers: &[&str], _: bool) -> Result<()> {
+        self.accounts = controllers.contains(&super::CPU_ACCOUNTING);
+        Ok(())
     }
 
     fn stage<'a>(&'a self, group: &'a Node, whom: Whom<'_>, _: Deadline) -> Result<Box<dyn Stage + 'a>> {
@@ -344,6 +359,14 @@ impl Backend for Embedded {
 
     fn frozen_usec(&self, _: &Node) -> Result<Option<u64>> {
         Ok(None)
+    }
+
+    fn cpu_time(&self, group: &Node) -> Result<CpuTime> {
+        self.cpu_time_of(group)
+    }
+
+    fn note_cpu_time(&self, group: &Node) -> Result<()> {
+        if self.accounts { self.note_cpu_time_of(group) } else { Ok(()) }
     }
 
     fn stopped(&self, group: &Node) -> Result<Vec<i32>> {

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::str::FromStr;
 
 use crate::blocker::Blocker;
+use crate::cpu_time::CpuTime;
 use crate::deadline::{Deadline, Ended, Wait};
 use crate::error::{Error, Result};
 use crate::holder::Holder;
@@ -146,6 +147,10 @@ impl Node {
 /// embedded shared, for reading). While it is, on version 1 FROZEN may be the killer's own word and says nothing about what
 /// was before.
 pub(crate) const KILLING: u64 = (1 << 40) + 2;
+
+/// The controller of version 1 that counts CPU time. Groups of version 2 have a count without
+/// one; the embedded backend keeps books if it is asked for this.
+pub(crate) const CPU_ACCOUNTING: &str = "cpuacct";
 
 /// How a wait for the kernel's word ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -324,6 +329,16 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
 
     /// Microseconds spent frozen, where the kernel counts them.
     fn frozen_usec(&self, group: &Node) -> Result<Option<u64>>;
+
+    /// What the group and those below have used: by tasks that are there, that have
+    /// ended, and that have left. ENODEV: nobody counts it here.
+    fn cpu_time(&self, group: &Node) -> Result<CpuTime>;
+
+    /// Some of this very group's processes are going to be waited for: what they have used
+    /// is noted where the kernel does not count it.
+    fn note_cpu_time(&self, _group: &Node) -> Result<()> {
+        Ok(())
+    }
 
     /// The processes of this very group that stand still by a signal of ours, and
     /// run after the thaw.

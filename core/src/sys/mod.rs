@@ -6,6 +6,7 @@
 
 pub(crate) mod affinity;
 pub(crate) mod connector;
+pub(crate) mod cpu_clock;
 pub(crate) mod dir;
 pub(crate) mod fork;
 pub(crate) mod helper;

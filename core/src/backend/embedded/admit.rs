@@ -46,6 +46,8 @@ impl Embedded {
                 Admission::Spawned => Record { key, session: pid, forks: numbers::forks() },
                 Admission::Attached => self.leave(&mut roll, from, &stat, target)?,
             };
+            // If that fails, the figure is wrong by what it used before, and it comes all the same.
+            let _ = self.carry_cpu_time(&roll, from, Some(target), &stat, how);
             // First into the one, then out of the other: if we die in between,
             // it is not lost.
             let before = roll.length(&self.root, target)?;
@@ -73,6 +75,7 @@ impl Embedded {
         let mut roll = Roll::read(&self.root)?;
         let Ok(stat) = Stat::of(pid) else { return Err(process::no_such_process(pid)) };
         let Some(page) = roll.page_of(&stat) else { return Ok(()) };
+        let _ = self.carry_cpu_time(&roll, Some(page), None, &stat, Admission::Attached);
         roll.forget(&self.root, page, &HashSet::from([key_of(&stat)]))?;
         let to = members::locate(&roll, pid).ok().flatten();
         self.release_unless_asked(&roll, page, to, key_of(&stat))

@@ -16,6 +16,7 @@ pub(super) const REQUEST: &str = "freezer.state";
 pub(super) const STOPPED: &str = "freezer.stopped";
 pub(super) const TRACER: &str = "freezer.tracer";
 pub(super) const LOCK: &str = "cgroup.lock";
+pub(super) const CPU_TIME: &str = "cpuacct.time";
 
 /// What a file is called until it replaces the one before.
 pub(super) const NEW: &str = ".new";
@@ -45,7 +46,7 @@ pub(super) fn is_there(dir: &Dir, name: &str) -> sys::Result<bool> {
 /// Whether a file in a group's directory was made by the library.
 pub(super) fn is_ours(name: &OsStr) -> bool {
     let name = name.as_bytes();
-    let known = [MEMBERS, REQUEST, STOPPED, TRACER, LOCK];
+    let known = [MEMBERS, REQUEST, STOPPED, TRACER, LOCK, CPU_TIME];
     let replaced = name.strip_suffix(NEW.as_bytes()).unwrap_or(name);
     name.starts_with(OWN_PREFIX.as_bytes()) || known.iter().any(|known| known.as_bytes() == replaced)
 }

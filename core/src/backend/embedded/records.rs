@@ -14,7 +14,7 @@ use super::file::MEMBERS;
 use super::members::Findings;
 use super::request::{self, Request};
 use super::stopped::{self, Stopped};
-use super::{file, tracer};
+use super::{cpu_time, file, tracer};
 use crate::backend::Node;
 use crate::error::{Error, Result};
 use crate::path::GroupPath;
@@ -229,6 +229,7 @@ pub(super) fn forget_all(root: &Node) -> Result<()> {
             replace(&node.dir, MEMBERS, "")?;
             stopped::clear(&node.dir)?;
             request::ask(&node.dir, false)?;
+            cpu_time::settle(&node.dir)?;
             tracer::clear(&node.dir)
         };
         forget().map_err(|errno| node.failed(errno, "forgetting the processes before the reboot"))

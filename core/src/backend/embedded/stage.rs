@@ -62,6 +62,10 @@ impl Stage for Visit<'_> {
                 })
         };
         let back: Vec<_> = roll.pages[page].records.iter().filter(|record| came(&record.key)).copied().collect();
+        for stat in back.iter().filter_map(|record| Stat::of(record.key.0).ok()) {
+            // A figure: no reason to fail.
+            let _ = embedded.carry_cpu_time(&roll, Some(page), home, &stat, Admission::Attached);
+        }
         // First into the one, then out of the other: if we die in between, it is
         // not lost.
         if let Some(home) = home {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::backend::embedded::lock::Killer;
+use crate::process::Ticks;
 
 /// R3.2, R3.8
 #[test]
@@ -60,7 +61,17 @@ fn somebody_elses_continue_does_not_last() {
 /// R3.4: of a vfork parent, its child counts.
 #[test]
 fn a_vfork_parent_counts_as_still() {
-    let stat = |state| Stat { pid: 1, command: String::new(), state, parent: 0, session: 0, threads: 1, start_time: 0 };
+    let stat = |state| Stat {
+        pid: 1,
+        command: String::new(),
+        state,
+        parent: 0,
+        session: 0,
+        threads: 1,
+        start_time: 0,
+        used: Ticks::default(),
+        waited_for: Ticks::default(),
+    };
     assert_eq!(still::of_thread(1, &stat(b'T')), Stillness::Stopped);
     assert_eq!(still::of_thread(1, &stat(b't')), Stillness::Traced);
     assert_eq!(still::of_thread(1, &stat(b'S')), Stillness::Moving);
