@@ -20,7 +20,7 @@ use rustix::fs::{Mode as Access, OFlags};
 
 use crate::attribute;
 use crate::backend::guard::{self, Passage};
-use crate::backend::{Backend, Node};
+use crate::backend::{Backend, BackendKind, Node};
 use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
 use crate::frozen_time;
@@ -307,6 +307,7 @@ impl Drop for Turn {
 fn remove(hierarchy: &Hierarchy, backend: &dyn Backend, group: &Group, turn: Turn) -> Result<Release> {
     let node = group.node();
     let mut figures = figures(backend, node);
+    figures.extend(used(group));
     figures.extend(counted(group));
     let above = node.path.parent().unwrap_or_else(GroupPath::root);
     let parent = Group::open(hierarchy, &above)?;
@@ -434,6 +435,17 @@ fn figures(backend: &dyn Backend, node: &Node) -> Vec<(String, u64)> {
         }
     }
     figures
+}
+
+/// The CPU time that `cpuacct` counts, by the names that version 2 has for it; there it is
+/// among the figures already.
+fn used(group: &Group) -> Vec<(String, u64)> {
+    if group.hierarchy().backend_kind() == BackendKind::Cgroup2 {
+        return Vec::new();
+    }
+    let Ok(time) = group.cpu_time() else { return Vec::new() };
+    let times = [("usage_usec", time.usage), ("user_usec", time.user), ("system_usec", time.system)];
+    times.map(|(name, time)| (name.to_owned(), u64::try_from(time.as_micros()).unwrap_or(u64::MAX))).to_vec()
 }
 
 /// What the group's counters have come to, of the resources that it ever held.

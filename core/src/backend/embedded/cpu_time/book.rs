@@ -230,3 +230,151 @@ impl Book {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn time(ms: u64) -> CpuTime {
+        CpuTime::of_nanoseconds(ms * 1_000_000, ms * 1_000_000, 0)
+    }
+
+    fn sample(own: u64, waited_for: u64) -> Sample {
+        Sample { own: time(own), waited_for: time(waited_for) }
+    }
+
+    const PARENT: Key = (10, 100);
+    const CHILD: Key = (11, 110);
+
+    /// A parent of the group's, and a child that it bore here.
+    fn family() -> Book {
+        let mut book = Book::default();
+        book.enter(PARENT, sample(1000, 500));
+        book.be_born(CHILD);
+        book.see(CHILD, sample(30, 0));
+        book.relate(CHILD, PARENT.0);
+        book
+    }
+
+    /// R8.1: what nobody saw is in what the parent waited for, once.
+    #[test]
+    fn a_child_is_counted_once() {
+        let mut book = family();
+        assert_eq!(book.show(), time(30));
+        // It used 20 more, which nobody saw; and another came and went, with 50.
+        book.see(PARENT, sample(1000, 500 + 50 + 50));
+        book.bury(vec![CHILD]);
+        assert_eq!(book.show(), time(100));
+        // Nobody waits for it.
+        let mut book = family();
+        book.bury(vec![CHILD]);
+        assert_eq!(book.show(), time(30));
+        // All end, whoever is found first.
+        for dead in [vec![PARENT, CHILD], vec![CHILD, PARENT]] {
+            let mut book = family();
+            book.see(PARENT, sample(1004, 500));
+            book.bury(dead);
+            assert_eq!((book.show(), book.keys()), (time(34), vec![]));
+        }
+    }
+
+    /// R8.1: what a child used in another group comes up in its parent's time, and is not this
+    /// group's.
+    #[test]
+    fn what_a_child_used_elsewhere_is_not_counted() {
+        let mut book = family();
+        book.leave(CHILD, sample(40, 0));
+        assert_eq!(book.show(), time(40));
+        book.see(CHILD, sample(90, 0));
+        book.see(PARENT, sample(1000, 500 + 90));
+        book.bury(vec![CHILD]);
+        assert_eq!(book.show(), time(40));
+        // One that was never here.
+        let mut book = family();
+        book.know_elsewhere((12, 120), sample(70, 0));
+        book.relate((12, 120), PARENT.0);
+        book.see(PARENT, sample(1000, 500 + 70));
+        book.bury(vec![(12, 120)]);
+        assert_eq!(book.show(), time(30));
+        // Whose parent goes matters no more.
+        let mut book = family();
+        book.leave(CHILD, sample(40, 0));
+        book.bury(vec![PARENT]);
+        assert_eq!((book.show(), book.keys()), (time(40), vec![]));
+    }
+
+    /// R8.1
+    #[test]
+    fn a_figure_is_never_less_than_it_was() {
+        let mut book = family();
+        book.see(PARENT, sample(1000, 500 + 60));
+        assert_eq!(book.show(), time(90));
+        // The child has ended, and its parent's time was read before.
+        book.bury(vec![CHILD]);
+        assert_eq!(book.show(), time(90));
+        book.inherit(time(5));
+        assert_eq!(book.show(), time(95));
+        book.bury_all();
+        assert_eq!(book.show(), time(95));
+    }
+
+    /// What may come to a book, by a number of a process and amounts.
+    fn change(book: &mut Book, what: u8, key: Key, own: u64, waited_for: u64) {
+        let now = sample(own, waited_for);
+        match what % 9 {
+            0 => book.be_born(key),
+            1 => book.enter(key, now),
+            2 => book.leave(key, now),
+            3 => book.lose(key),
+            4 => book.know_elsewhere(key, now),
+            5 => book.see(key, now),
+            6 => book.relate(key, key.0 - 1),
+            7 => book.bury(vec![key]),
+            _ => book.inherit(now.own),
+        }
+    }
+
+    proptest! {
+        /// R8.1: whatever happens in whatever order, a book is read as it was written, and its
+        /// figure never goes back.
+        #[test]
+        fn a_book_is_what_was_written(
+            changes in prop::collection::vec((any::<u8>(), 1..6, 0..3u64, 0..1000u64, 0..1000u64), 0..60)
+        ) {
+            let mut book = Book::default();
+            let mut shown = CpuTime::default();
+            for (what, pid, start_time, own, waited_for) in changes {
+                change(&mut book, what, (pid, start_time), own, waited_for);
+                let now = book.show();
+                prop_assert_eq!(now.at_least(shown), now);
+                shown = now;
+                let rows: Vec<Vec<u64>> = book.text().lines()
+                    .map(|line| line.split(' ').map(|word| word.parse().unwrap()).collect())
+                    .collect();
+                prop_assert_eq!(&Book::of_rows(&rows), &book);
+            }
+            book.bury_all();
+            prop_assert!(book.keys().is_empty());
+        }
+
+        /// R8.1: no row of numbers is too odd to be read.
+        #[test]
+        fn any_rows_are_a_book(
+            rows in prop::collection::vec(prop::collection::vec(any::<u64>(), 0..26), 0..8),
+            whole in prop::collection::vec(prop::collection::vec(any::<u64>(), 23), 0..4),
+            near in prop::collection::vec(prop::collection::vec(0..5u64, 23), 0..4),
+        ) {
+            let rows: Vec<Vec<u64>> = rows.into_iter().chain(whole).chain(near).collect();
+            let mut book = Book::of_rows(&rows);
+            book.show();
+            let again: Vec<Vec<u64>> = book.text().lines()
+                .map(|line| line.split(' ').map(|word| word.parse().unwrap()).collect())
+                .collect();
+            prop_assert_eq!(&Book::of_rows(&again), &book);
+            book.bury_all();
+            book.show();
+        }
+    }
+}

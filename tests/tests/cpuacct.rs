@@ -1,0 +1,562 @@
+//! CPU accounting and load against what the kernel says of the processes.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::io::{BufRead, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use cgf::{BackendKind, EventKind, Group, Spawn};
+use cgf_tests::backends::{Own, on, on_each};
+use cgf_tests::part::Forked;
+use cgf_tests::registered::bound_to;
+use cgf_tests::stage::{self, wait_for};
+
+/// A process that uses CPU time as it is told: a line is an order, and the answer what it has
+/// used itself by then, in nanoseconds, and its children for whom it has waited.
+const BURNER: &str = r"
+import os, resource, sys, threading, time
+
+def burn(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+born = []
+for line in sys.stdin:
+    order, seconds = line.split()
+    seconds = float(seconds)
+    if order == 'burn':
+        burn(seconds)
+    elif order == 'threads':
+        threads = [threading.Thread(target=burn, args=(seconds / 2,)) for _ in range(2)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+    elif order == 'child':
+        pid = os.fork()
+        if pid == 0:
+            burn(seconds)
+            os._exit(0)
+        os.waitpid(pid, 0)
+    elif order == 'bear':
+        out, into = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            burn(seconds)
+            os.write(into, b'.')
+            time.sleep(600)
+        os.read(out, 1)
+        born.append(pid)
+    elif order == 'bury':
+        for pid in born:
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+        born.clear()
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(time.process_time_ns(), int((children.ru_utime + children.ru_stime) * 1e9), flush=True)
+";
+
+struct Burner(Child, ChildStdin, BufReader<ChildStdout>);
+
+impl Burner {
+    fn start() -> Burner {
+        let mut python = Command::new("python3");
+        python.args(["-c", BURNER]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        let python = python.spawn();
+        let mut child = python.unwrap();
+        let (into, out) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut burner = Burner(child, into, BufReader::new(out));
+        burner.ask("burn", 0.0);
+        burner
+    }
+
+    fn pid(&self) -> i32 {
+        self.0.id() as i32
+    }
+
+    /// What it has used itself by the end of the order, and its children.
+    fn ask(&mut self, order: &str, seconds: f64) -> [Duration; 2] {
+        writeln!(self.1, "{order} {seconds}").unwrap();
+        let mut line = String::new();
+        self.2.read_line(&mut line).unwrap();
+        let mut numbers = line.split_whitespace().map(|number| Duration::from_nanos(number.parse().unwrap()));
+        [numbers.next().unwrap(), numbers.next().unwrap()]
+    }
+
+    /// What an order uses, itself and the children that it waits for.
+    fn cost(&mut self, order: &str, seconds: f64) -> Duration {
+        let [own, children] = self.ask("burn", 0.0);
+        let [own_then, children_then] = self.ask(order, seconds);
+        own_then + children_then - own - children
+    }
+}
+
+impl Drop for Burner {
+    fn drop(&mut self) {
+        // SAFETY: takes integers: the process group of our own child, not yet waited for.
+        unsafe { libc::kill(-self.pid(), libc::SIGKILL) };
+        let _ = self.0.wait();
+    }
+}
+
+/// Within 2% or two clock ticks.
+fn is_near(found: Duration, wanted: Duration) -> bool {
+    found.abs_diff(wanted) <= (wanted / 50).max(Duration::from_millis(20))
+}
+
+#[track_caller]
+fn assert_near(found: Duration, wanted: Duration, what: &str) {
+    assert!(is_near(found, wanted), "{what}: {found:?}, not {wanted:?}");
+}
+
+fn usage(group: &Group) -> Duration {
+    group.cpu_time().unwrap().usage
+}
+
+fn read(group: &Group, file: &str) -> u64 {
+    group.read(file).unwrap().trim().parse().unwrap()
+}
+
+/// RUSAGE_CHILDREN is the whole process's: one test at a time looks at it.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn used_by_children() -> Duration {
+    // SAFETY: a zeroed rusage is one, and the kernel writes it during the call.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage), 0);
+        usage
+    };
+    let time =
+        |time: libc::timeval| Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64);
+    time(usage.ru_utime) + time(usage.ru_stime)
+}
+
+/// R8.1: a program with threads, and children that come and go unseen, comes to what
+/// getrusage says of it after its end; in all groups above, and after its group has gone.
+#[test]
+fn what_a_program_used_is_what_getrusage_says() {
+    let _alone = alone();
+    on_each(|backend| {
+        let own = bound_to(backend, "cpuacct");
+        let group = own.0.create("top/leaf").unwrap();
+        let top = own.0.open_group("top").unwrap();
+        let (out, mut into) = std::io::pipe().unwrap();
+        let null = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+        let spawn = Spawn::new("python3").args(["-c", BURNER]).fd(out, 0).fd(null, 1);
+        let before = used_by_children();
+        let child = group.spawn(spawn).unwrap();
+        into.write_all(b"threads 0.2\nchild 0.1\nchild 0.1\nchild 0.03\nburn 0.2\n").unwrap();
+        drop(into);
+        assert!(child.wait(stage::PATIENCE).unwrap().unwrap().success());
+        let wanted = used_by_children() - before;
+        assert!(wanted > Duration::from_millis(600), "{wanted:?}");
+        assert_near(usage(&group), wanted, &format!("{backend}"));
+        assert_near(usage(&top), wanted, &format!("{backend}, above"));
+        assert_near(Duration::from_millis(read(&top, "cpuacct.usage")), wanted, &format!("{backend}, in ms"));
+        assert_near(Duration::from_nanos(read(&top, "cpuacct.usage_ns")), wanted, &format!("{backend}, in ns"));
+        let stat = top.read("cpuacct.stat").unwrap();
+        let accumulated = stat.lines().find_map(|line| line.strip_prefix("accumulated time ")).unwrap();
+        assert_near(Duration::from_millis(accumulated.parse().unwrap()), wanted, &format!("{backend}: {stat}"));
+        group.remove().unwrap();
+        assert_near(usage(&top), wanted, &format!("{backend}, its group removed"));
+        top.remove().unwrap();
+        assert_near(usage(&own.0.root()), wanted, &format!("{backend}, all groups removed"));
+        // The successor has no share in it.
+        assert_eq!(usage(&own.0.create("top").unwrap()), Duration::ZERO, "{backend}");
+    });
+}
+
+/// R8.1: user is the programs' own, system the kernel's.
+#[test]
+fn user_and_system_are_told_apart() {
+    let _alone = alone();
+    on_each(|backend| {
+        let own = bound_to(backend, "cpuacct");
+        let [user, system] = ["user", "system"].map(|name| own.0.create(name).unwrap());
+        let run = |group: &Group, program: &str| {
+            let child = group.spawn(Spawn::new("sh").args(["-c", program])).unwrap();
+            assert!(child.wait(stage::PATIENCE).unwrap().unwrap().success());
+            let time = group.cpu_time().unwrap();
+            assert_eq!(time.user.as_millis() as u64, read(group, "cpuacct.user"), "{backend}");
+            assert_eq!(time.system.as_millis() as u64, read(group, "cpuacct.system"), "{backend}");
+            time
+        };
+        let time = run(&user, "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done");
+        assert!(time.user > 2 * time.system && !time.user.is_zero(), "{backend}: {time:?}");
+        let time = run(&system, "exec dd if=/dev/zero of=/dev/null bs=64k count=60000 2>/dev/null");
+        assert!(time.system > 2 * time.user && !time.system.is_zero(), "{backend}: {time:?}");
+    });
+}
+
+/// R8.1: a group is charged what a process uses while it is in there.
+#[test]
+fn what_was_used_elsewhere_is_not_counted() {
+    on_each(|backend| {
+        let own = bound_to(backend, "cpuacct");
+        let [one, other] = ["one", "other"].map(|name| own.0.create(name).unwrap());
+        let mut burner = Burner::start();
+        burner.ask("burn", 0.1);
+        burner.ask("child", 0.1);
+        one.attach(burner.pid()).unwrap();
+        assert_near(usage(&one), Duration::ZERO, &format!("{backend}, before"));
+        let mut in_one = burner.cost("threads", 0.1) + burner.cost("child", 0.1);
+        assert_near(usage(&one), in_one, &format!("{backend}, of one"));
+        other.attach(burner.pid()).unwrap();
+        let in_other = burner.cost("burn", 0.1) + burner.cost("child", 0.1);
+        assert_near(usage(&other), in_other, &format!("{backend}, of the other"));
+        one.attach(burner.pid()).unwrap();
+        in_one += burner.cost("burn", 0.05);
+        assert_near(usage(&one), in_one, &format!("{backend}, of one again"));
+        assert_near(usage(&other), in_other, &format!("{backend}, of the other still"));
+        assert_near(usage(&own.0.root()), in_one + in_other, &format!("{backend}, of both"));
+        // What a process had that is gone stays.
+        one.procs().unwrap();
+        drop(burner);
+        assert_near(usage(&one), in_one, &format!("{backend}, afterwards"));
+        assert_near(usage(&other), in_other, &format!("{backend}, afterwards"));
+    });
+}
+
+/// R8.1: a child that stays when its parent leaves is its group's, also after the parent has
+/// waited for it in another.
+#[test]
+fn a_child_is_counted_where_it_was() {
+    on_each(|backend| {
+        let own = bound_to(backend, "cpuacct");
+        let [one, other] = ["one", "other"].map(|name| own.0.create(name).unwrap());
+        let mut burner = Burner::start();
+        one.attach(burner.pid()).unwrap();
+        burner.ask("bear", 0.2);
+        let before = usage(&one);
+        assert!(before > Duration::from_millis(180), "{backend}: {before:?}");
+        other.attach(burner.pid()).unwrap();
+        assert_near(usage(&one), before, &format!("{backend}: without the parent"));
+        let at_end = burner.cost("burn", 0.1);
+        burner.ask("bury", 0.0);
+        assert_near(usage(&one), before, &format!("{backend}: the child is buried"));
+        assert_near(usage(&other), at_end, &format!("{backend}: where the parent is"));
+        assert_near(usage(&own.0.root()), before + at_end, &format!("{backend}: in all"));
+    });
+}
+
+/// R8.1: who ends unseen is counted by its parent's time; who was seen, at least as far; and
+/// the figure never goes back.
+#[test]
+fn a_figure_never_goes_back() {
+    on_each(|backend| {
+        let own = bound_to(backend, "cpuacct");
+        let group = own.0.create("a").unwrap();
+        let mut burner = Burner::start();
+        group.attach(burner.pid()).unwrap();
+        let mut last = Duration::ZERO;
+        let until = Instant::now() + stage::stress();
+        for turn in (0..).take_while(|&turn| turn < 12 || Instant::now() < until) {
+            burner.ask(["child", "bear", "burn", "bury"][turn % 4], 0.01);
+            for _ in 0..3 {
+                let now = usage(&group);
+                assert!(now >= last, "{backend}: {now:?} after {last:?}");
+                last = now;
+            }
+        }
+        assert!(last > Duration::from_millis(80), "{backend}: {last:?}");
+    });
+}
+
+/// R8.1: writing 0 restarts the count, the group's alone.
+#[test]
+fn a_restarted_count_begins_at_nothing() {
+    on_each(|backend| {
+        let own = bound_to(backend, "cpuacct");
+        let group = own.0.create("a/b").unwrap();
+        let above = own.0.open_group("a").unwrap();
+        let mut burner = Burner::start();
+        group.attach(burner.pid()).unwrap();
+        let first = burner.cost("burn", 0.1);
+        group.write("cpuacct.usage", "0\n").unwrap();
+        assert_near(usage(&group), Duration::ZERO, &format!("{backend}"));
+        let second = burner.cost("burn", 0.05);
+        assert_near(usage(&group), second, &format!("{backend}"));
+        assert!(read(&group, "cpuacct.user") + read(&group, "cpuacct.system") <= 90, "{backend}");
+        assert_near(usage(&above), first + second, &format!("{backend}, above"));
+    });
+}
+
+/// R8.1: without the subsystem there is no figure, and the function says why.
+#[test]
+fn only_where_it_is_bound() {
+    on_each(|backend| {
+        let own = Own::new(backend).unwrap();
+        let group = own.0.create("a").unwrap();
+        assert_eq!(group.cpu_time().unwrap_err().errno(), libc::EOPNOTSUPP, "{backend}");
+    });
+}
+
+/// R1.11, R8.1: a group that removes itself tells what was used in it.
+#[test]
+fn the_last_figures_are_told() {
+    let _alone = alone();
+    on_each(|backend| {
+        let own = bound_to(backend, "cpuacct");
+        let group = own.0.create("a").unwrap();
+        group.write("auto_delete", "1").unwrap();
+        let mut monitor = own.0.monitor().unwrap();
+        let spin = Spawn::new("sh").args(["-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"]);
+        let before = used_by_children();
+        group.spawn(spin).unwrap().wait(stage::PATIENCE).unwrap();
+        let wanted = used_by_children() - before;
+        let until = Instant::now() + stage::PATIENCE;
+        let figures = loop {
+            let event = monitor.next(until.saturating_duration_since(Instant::now())).unwrap().unwrap();
+            if event.kind == EventKind::Released {
+                break event.figures;
+            }
+        };
+        let figure = figures.iter().find(|(name, _)| name == "usage_usec").unwrap().1;
+        assert_near(Duration::from_micros(figure), wanted, &format!("{backend}"));
+    });
+}
+
+/// R8.2: spinners on one CPU are a load of 100, on two it may pass that, and none is 0.
+#[test]
+fn the_load_is_that_of_the_cpus_that_are_used() {
+    on_each(|backend| {
+        let own = bound_to(backend, "cpuacct");
+        let group = own.0.create("a/b").unwrap();
+        let above = own.0.open_group("a").unwrap();
+        above.write("cpuacct.interval", "1").unwrap();
+        let cpus = cpus();
+        let mut spinners = vec![spinner(&group, cpus[0]), spinner(&group, cpus[0]), spinner(&group, cpus[0])];
+        let of_one = load_of(&above, &spinners, 95..=105);
+        assert!(of_one <= 105, "{backend}: {of_one}");
+        if let Some(&second) = cpus.get(1) {
+            spinners.push(spinner(&group, second));
+            let of_two = load_of(&above, &spinners, 111..=210);
+            assert!(of_two > of_one.max(95), "{backend}: {of_two} after {of_one}");
+        }
+        group.kill(libc::SIGKILL).unwrap();
+        for spinner in spinners {
+            spinner.wait(stage::PATIENCE).unwrap();
+        }
+        wait_for("no load", || (read(&above, "cpuacct.load") == 0).then_some(())).unwrap();
+    });
+}
+
+/// A process that uses a CPU, as nearly alone as it may be.
+fn spinner(group: &Group, cpu: usize) -> cgf::Child {
+    let program = format!(
+        "import os
+os.sched_setaffinity(0, {{{cpu}}})
+try:
+    os.setpriority(os.PRIO_PROCESS, 0, -20)
+    # A session is weighed as a whole against the others.
+    open('/proc/self/autogroup', 'w').write('-20')
+except OSError:
+    pass
+while True:
+    pass"
+    );
+    group.spawn(Spawn::new("python3").args(["-c", &program]).session(true)).unwrap()
+}
+
+/// The load of an interval, one after another until it is as expected. On a machine that is too
+/// busy for that, each has to be what the spinners got by their own clocks.
+fn load_of(group: &Group, spinners: &[cgf::Child], expected: std::ops::RangeInclusive<u64>) -> u64 {
+    let got = || {
+        let used: u64 = spinners.iter().map(|spinner| stage::cpu_time(spinner.pid()).unwrap()).sum();
+        (used, Instant::now())
+    };
+    // What was before is another interval's.
+    std::thread::sleep(Duration::from_millis(1050));
+    read(group, "cpuacct.load");
+    let (mut used, mut began) = got();
+    let mut seen = Vec::new();
+    for _ in 0..12 {
+        std::thread::sleep(Duration::from_millis(1050));
+        let load = read(group, "cpuacct.load");
+        if expected.contains(&load) {
+            return load;
+        }
+        let (used_now, now) = got();
+        seen.push((load, 100 * (used_now - used) / (now - began).as_nanos() as u64));
+        (used, began) = (used_now, now);
+    }
+    let misses = seen.iter().filter(|(load, got)| load.abs_diff(*got) > 5).count();
+    assert!(misses <= 2, "a load of {expected:?}, or what the spinners got: {seen:?}");
+    eprintln!("never {expected:?}, on a machine that is busy: {seen:?}");
+    seen.iter().map(|(load, _)| *load).max().unwrap_or(0)
+}
+
+/// R8.2: readers at once do not disturb each other: each load is that of an interval.
+#[test]
+fn readers_at_once_agree_on_the_load() {
+    on_each(|backend| {
+        let own = bound_to(backend, "cpuacct");
+        let group = own.0.create("a").unwrap();
+        group.write("cpuacct.interval", "1").unwrap();
+        let spinner = spinner(&group, cpus()[0]);
+        read(&group, "cpuacct.load");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let began = Instant::now();
+                    let mut loads = Vec::new();
+                    while began.elapsed() < Duration::from_millis(2500) {
+                        loads.push(read(&group, "cpuacct.load"));
+                    }
+                    // One CPU is 100, whoever completes the interval, and once there was one
+                    // it is never forgotten.
+                    assert!(loads.iter().all(|&load| load <= 105), "{backend}: {loads:?}");
+                    let first = loads.iter().position(|&load| load > 0).unwrap();
+                    assert!(!loads[first..].contains(&0), "{backend}: {loads:?}");
+                });
+            }
+        });
+        group.kill(libc::SIGKILL).unwrap();
+        spinner.wait(stage::PATIENCE).unwrap();
+    });
+}
+
+/// The CPUs that we may run on.
+fn cpus() -> Vec<usize> {
+    // SAFETY: a zeroed set is an empty one, and the kernel writes no more than its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &raw mut set), 0);
+        (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &set)).collect()
+    }
+}
+
+/// R8.2: freezing, thawing, moving and starting something cost not one system call more where
+/// accounting is bound and nobody reads.
+#[test]
+fn nothing_is_done_for_what_nobody_reads() {
+    on(&[BackendKind::Cgroup2], |backend| {
+        let with = bound_to(backend, "cpuacct");
+        let without = Own::new(backend).unwrap();
+        let hierarchies = [&with, &without].map(|own| {
+            ["a", "b"].iter().for_each(|name| drop(own.0.create(name).unwrap()));
+            own.0.name().to_str().unwrap().to_owned()
+        });
+        for job in [Job::Freeze, Job::Attach, Job::Spawn] {
+            // How long a freeze takes is not in our hands, and a wait has more calls: the
+            // least of many is what the work itself costs.
+            let mut least = [u64::MAX; 2];
+            let mut rounds = 0;
+            wait_for(&format!("{job:?} to cost the same with accounting as without"), || {
+                for (least, name) in least.iter_mut().zip(&hierarchies) {
+                    *least = (*least).min(calls(name, backend, job));
+                }
+                rounds += 1;
+                (rounds >= 3 && least[0] == least[1]).then_some(())
+            })
+            .unwrap_or_else(|why| panic!("{why}: {least:?}"));
+            assert!(least[0] > 1, "{job:?}: {least:?}");
+        }
+        assert!(calls(&hierarchies[0], backend, Job::Read) > 1, "reading does cost something");
+    });
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Job {
+    Freeze,
+    Attach,
+    Spawn,
+    Read,
+}
+
+/// A system call that does nothing, around what is counted.
+const MARK: libc::c_int = 0x6367_6601;
+
+fn mark() {
+    // SAFETY: an option that there is not: EINVAL.
+    unsafe { libc::prctl(MARK, 0, 0, 0, 0) };
+}
+
+/// How many system calls a process makes for a job, as a tracer sees them.
+fn calls(hierarchy: &str, backend: BackendKind, job: Job) -> u64 {
+    let child = Forked::of(|| {
+        let options = cgf::Options::default().backend(backend);
+        let jobs = cgf::Hierarchy::open_existing(hierarchy, &options).unwrap();
+        let [a, b] = ["a", "b"].map(|name| jobs.open_group(name).unwrap());
+        let sleeper = a.spawn(Spawn::new("sleep").arg("60")).unwrap();
+        // SAFETY: takes integers; the parent is told of what comes.
+        unsafe {
+            libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
+            libc::raise(libc::SIGSTOP);
+        }
+        mark();
+        let spawned = match job {
+            Job::Freeze => {
+                a.freeze(stage::PATIENCE).unwrap();
+                a.thaw().unwrap();
+                None
+            }
+            Job::Attach => {
+                b.attach(sleeper.pid()).unwrap();
+                None
+            }
+            Job::Spawn => Some(b.spawn(Spawn::new("sleep").arg("60")).unwrap()),
+            Job::Read => {
+                a.read("cpuacct.load").unwrap();
+                None
+            }
+        };
+        mark();
+        for child in spawned.iter().chain([&sleeper]) {
+            // SAFETY: takes integers: our own child, not yet waited for.
+            unsafe { libc::kill(child.pid(), libc::SIGKILL) };
+            child.wait(stage::PATIENCE).unwrap();
+        }
+        0
+    });
+    let next = || -> Option<i32> {
+        let mut status = 0;
+        // SAFETY: our own child; the status outlives the call. It ends by itself: each of its waits
+        // has a deadline.
+        assert_eq!(unsafe { libc::waitpid(child.0, &raw mut status, libc::__WALL) }, child.0);
+        libc::WIFSTOPPED(status).then(|| libc::WSTOPSIG(status))
+    };
+    assert_eq!(next(), Some(libc::SIGSTOP));
+    let trace = |request, data: usize| {
+        // SAFETY: of our own child, which is stopped for us; what is read is written to `registers`.
+        unsafe { libc::ptrace(request, child.0, 0, data) }
+    };
+    assert_eq!(trace(libc::PTRACE_SETOPTIONS, (libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL) as usize), 0);
+    let (mut marks, mut stops) = (0, 0);
+    let mut signal = 0;
+    while marks < 2 {
+        assert_eq!(trace(libc::PTRACE_SYSCALL, signal as usize), 0);
+        match next() {
+            Some(stop) if stop == libc::SIGTRAP | 0x80 => {
+                signal = 0;
+                stops += u64::from(marks == 1);
+                marks += u64::from(is_mark(child.0));
+            }
+            Some(stop) => signal = stop,
+            None => panic!("{job:?} in {hierarchy} failed"),
+        }
+    }
+    assert_eq!(trace(libc::PTRACE_DETACH, 0), 0);
+    assert_eq!(child.result(), Ok(0));
+    // Each call stops twice; the first mark was left, and the second entered.
+    (stops - 2) / 2
+}
+
+/// Whether a stopped process is on its way into the call that marks.
+fn is_mark(pid: i32) -> bool {
+    // SAFETY: zeroed registers are registers, and the kernel writes no more than there are.
+    unsafe {
+        let mut info: libc::ptrace_syscall_info = std::mem::zeroed();
+        let size = size_of_val(&info);
+        assert!(libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, pid, size, &raw mut info) > 0);
+        info.op == libc::PTRACE_SYSCALL_INFO_ENTRY
+            && info.u.entry.nr == libc::SYS_prctl as u64
+            && info.u.entry.args[0] == MARK as u64
+    }
+}
