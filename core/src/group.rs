@@ -263,6 +263,9 @@ impl Group {
     /// the caller's pid namespace (R1.9). Processes of groups below are not
     /// among them.
     ///
+    /// On the embedded backend, in a hierarchy that is bound to `cpuacct`, this also notes what
+    /// they have used, and what those had who are dead and not waited for.
+    ///
     /// # Errors
     ///
     /// ENODEV: the group was removed. ECHILD: in a forked child.

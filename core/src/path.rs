@@ -189,7 +189,7 @@ pub(crate) fn check_name(name: &[u8]) -> Result<()> {
 /// The core's files by name, a subsystem's by its prefix.
 fn is_control_file(name: &[u8]) -> bool {
     const FILES: [&[u8]; 4] = [b"tasks", b"notify_on_release", b"release_agent", b"auto_delete"];
-    const PREFIXES: [&[u8]; 4] = [b"bc.", b"cgroup.", b"freezer.", b"signal."];
+    const PREFIXES: [&[u8]; 5] = [b"bc.", b"cgroup.", b"cpuacct.", b"freezer.", b"signal."];
     FILES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
@@ -219,6 +219,7 @@ mod tests {
             "cgroup.procs",
             "tasks",
             "web/freezer.state",
+            "web/cpuacct.time",
             "cgf.x",
         ] {
             assert_eq!(parsed(text), Err(libc::EINVAL), "{text:?}");

@@ -305,6 +305,32 @@ mod tests {
         assert!(Process::open(0).unwrap().is_there());
     }
 
+    /// R8.1
+    #[test]
+    fn a_figure_is_found_by_its_whole_name() {
+        let text = b"usage_usec 500629\nuser_usec 264271\nsystem_usec 236358\nnr_periods x\n";
+        assert_eq!(value_of(text, "usage_usec"), Some(500_629));
+        assert_eq!(value_of(text, "system_usec"), Some(236_358));
+        assert_eq!(value_of(text, "usec"), None);
+        assert_eq!(value_of(text, "nr_periods"), None);
+        assert_eq!(value_of(b"\xff", "usage_usec"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_statistics_are_read(text in ".*", lines in proptest::collection::vec(("[a-c]{1,2}", 0..9u64), 0..9)) {
+            let _ = value_of(text.as_bytes(), "a");
+            let text: String = lines.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
+            let first = lines.iter().find(|(name, _)| name == "a").map(|(_, value)| *value);
+            proptest::prop_assert_eq!(value_of(text.as_bytes(), "a"), first);
+        }
+
+        #[test]
+        fn any_line_is_a_process_or_none(text in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = parse_stat(&text);
+        }
+    }
+
     /// R2.3
     #[test]
     fn a_pidfd_whose_process_has_gone_is_nobody() {

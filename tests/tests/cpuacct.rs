@@ -245,6 +245,28 @@ fn a_child_is_counted_where_it_was() {
     });
 }
 
+/// R8.1: what a program used in its group is not its starter's, who waits for it in another.
+#[test]
+fn who_starts_a_program_elsewhere_is_not_charged() {
+    on_each(|backend| {
+        let own = bound_to(backend, "cpuacct");
+        ["one", "other"].iter().for_each(|name| drop(own.0.create(name).unwrap()));
+        let name = own.0.name().to_owned();
+        let starter = Forked::of(|| {
+            let options = cgf::Options::default().backend(backend);
+            let jobs = cgf::Hierarchy::open_existing(&name, &options).unwrap();
+            let [one, other] = ["one", "other"].map(|name| jobs.open_group(name).unwrap());
+            one.attach(0).unwrap();
+            let before = usage(&one);
+            let spin = Spawn::new("sh").args(["-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"]);
+            other.spawn(spin).unwrap().wait(stage::PATIENCE).unwrap();
+            let spun = usage(&other);
+            i32::from(spun < Duration::from_millis(100) || usage(&one) - before > spun / 2)
+        });
+        assert_eq!(starter.result(), Ok(0), "{backend}");
+    });
+}
+
 /// R8.1: who ends unseen is counted by its parent's time; who was seen, at least as far; and
 /// the figure never goes back.
 #[test]
