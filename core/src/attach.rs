@@ -97,6 +97,11 @@ impl<'a> Attach<'a> {
         self.is_newborn
     }
 
+    /// Whether it is one thread, the others of its process staying where they are.
+    pub(crate) fn is_single_task(&self) -> bool {
+        matches!(self.whom, Newcomer::Task { .. })
+    }
+
     /// Whether it may come into a frozen group, and freeze there.
     pub fn may_freeze(&self) -> bool {
         self.options.frozen
@@ -108,8 +113,7 @@ impl<'a> Attach<'a> {
             Newcomer::Task { pid, tid } => Newcomer::Task { pid, tid },
             Newcomer::Process(_) | Newcomer::Unborn => Newcomer::Process(pid),
         };
-        let Attach { group, options, is_newborn, .. } = *self;
-        Attach { group, whom, from: self.from.clone(), options, is_newborn, threads: OnceLock::new() }
+        Attach { whom, from: self.from.clone(), threads: OnceLock::new(), ..*self }
     }
 }
 
@@ -191,6 +195,8 @@ impl Group {
     ///   not write to the group.
     /// * EINVAL: a negative number, or a kernel thread.
     /// * ENODEV: the group was removed. ECHILD: in a forked child.
+    /// * EPERM: the group is bound to namespaces (`ns.types`), and the process is not in
+    ///   them; or it would be the first, and is not in the group above (R10.1).
     /// * ENOENT: the hierarchy is bound to a subsystem that is not registered
     ///   here. Any other: a subsystem refused, or failed to follow; the process
     ///   is where it was.

@@ -19,6 +19,7 @@ use crate::reference;
 use crate::release;
 use crate::subsystem;
 use crate::subsystems::beancounter::{accounts::Accounts, removal};
+use crate::subsystems::namespace;
 use crate::sys::Errno;
 
 /// A handle on one group of a [`Hierarchy`].
@@ -89,6 +90,7 @@ impl Group {
     pub(crate) fn create_child(&self, name: &OsStr) -> Result<Group> {
         let backend = self.backend()?;
         let subsystems = self.hierarchy.every_subsystem()?;
+        namespace::check_name(&self.hierarchy, name)?;
         let path = self.path().child(name);
         let dir = match backend.create(&self.node, name) {
             Ok(dir) => dir,
@@ -235,11 +237,12 @@ impl Group {
     ///
     /// EEXIST: the name is taken. EOPNOTSUPP: cgroup v2, whose groups cannot be
     /// renamed. EBUSY: the root group; a checkpoint holds it, one above or one below. EINVAL, ENAMETOOLONG: no name for a
-    /// group. ENODEV, EACCES, ECHILD as always.
+    /// group, such as a bare number where the hierarchy is bound to `namespace`. ENODEV, EACCES, ECHILD as always.
     pub fn rename(&self, name: impl AsRef<OsStr>) -> Result<Group> {
         let backend = self.backend()?;
         let name = name.as_ref();
         check_name(name.as_bytes())?;
+        namespace::check_name(&self.hierarchy, name)?;
         let Some(above) = self.node.path.parent() else {
             return Err(Error::new(libc::EBUSY, "the root group has its hierarchy's name"));
         };

@@ -245,7 +245,8 @@ impl Hierarchy {
     /// # Errors
     ///
     /// EEXIST: there is one, or, with `hold=parent`, its parent is there. EINVAL,
-    /// ENAMETOOLONG: no path for a group ([`GroupPath::parse`]). EACCES: not permitted. ENODEV: the hierarchy has
+    /// ENAMETOOLONG: no path for a group ([`GroupPath::parse`]), nor a bare number where the
+    /// hierarchy is bound to `namespace`. EACCES: not permitted. ENODEV: the hierarchy has
     /// ended. ENOENT: it is bound to a subsystem that is not registered here.
     /// ECHILD: in a forked child. What the `create` of a subsystem gives. After
     /// a failure nothing is left of what the call made.

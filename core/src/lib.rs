@@ -223,4 +223,5 @@ pub use subsystems::beancounter::resource::{Resource, ResourceInfo};
 pub use subsystems::beancounter::snapshot::{BeanCounter, Snapshot};
 pub use subsystems::beancounter::{Charged, Severity};
 pub use subsystems::freezer::FreezeOptions;
+pub use subsystems::namespace::kinds::Namespaces;
 pub use watch::{Watch, WatchOptions};

@@ -382,6 +382,7 @@ fn start(group: &Group, agent: &str, turn: Turn) -> Result<(i32, OwnedFd)> {
         session: true,
         restore_signals: true,
         signal_mask: Some(0),
+        namespaces: None,
         mark: Some(spawn::Mark { dir, attribute: text(name.as_bytes())?, file: text(file.as_bytes())? }),
     };
     let mut waiting =

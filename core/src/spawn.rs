@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::process::Process;
 use crate::release::{self, Entered};
+use crate::subsystems::namespace;
+use crate::subsystems::namespace::kinds::Namespaces;
 use crate::sys::{
     Errno,
     spawn::{self, NotStarted, Plan, Waiting},
@@ -43,6 +45,7 @@ pub struct Spawn {
     session: bool,
     restore_signals: bool,
     signal_mask: Option<u64>,
+    namespaces: Namespaces,
 }
 
 impl Spawn {
@@ -62,6 +65,7 @@ impl Spawn {
             session: false,
             restore_signals: false,
             signal_mask: None,
+            namespaces: Namespaces::NONE,
         }
     }
 
@@ -139,6 +143,18 @@ impl Spawn {
         self
     }
 
+    /// In the group's namespaces of these kinds, or, if nobody is in the group, in new ones
+    /// that are the group's from then on (R10.2). Of the others it has the caller's, which
+    /// have to be the group's as far as that is bound to them.
+    ///
+    /// A new mount namespace keeps its mounts to itself. Nobody has a number in a new user
+    /// namespace before somebody writes its maps (user_namespaces(7)). Who joins a mount
+    /// namespace starts at its root.
+    pub fn namespaces(mut self, kinds: Namespaces) -> Spawn {
+        self.namespaces = kinds;
+        self
+    }
+
     pub(crate) fn plan(mut self, session: bool) -> Result<Plan> {
         if self.inherits_env {
             let ours = std::env::vars_os().filter(|(name, _)| self.env.iter().all(|(other, _)| other != name));
@@ -170,6 +186,7 @@ impl Spawn {
             session: self.session || session,
             restore_signals: self.restore_signals,
             signal_mask: self.signal_mask,
+            namespaces: None,
             mark: None,
         })
     }
@@ -266,7 +283,9 @@ impl Group {
     /// * EBUSY: the group is not THAWED, or was frozen meanwhile, so that the
     ///   program could not start within the hierarchy's deadline.
     /// * ECANCELED: somebody killed the child before it could start.
-    /// * EINVAL: a NUL in an argument. EBADF: a bad descriptor number.
+    /// * EINVAL: a NUL in an argument; the group is not bound to the
+    ///   [`namespaces`](Spawn::namespaces), or they are `pid` or `time`. EPERM: it may not
+    ///   make or join them; or the group is bound to namespaces, and it is not in them. EBADF: a bad descriptor number.
     /// * EAGAIN, ENOMEM: no process could be made.
     /// * ENODEV: the group was removed. ECHILD: in a forked child.
     /// * ENOENT: the hierarchy is bound to a subsystem that is not registered
@@ -276,7 +295,8 @@ impl Group {
         let deadline = self.hierarchy().deadline();
         let program = spawn.program.clone();
         let agreed = self.agree_to_birth()?;
-        let plan = spawn.plan(self.needs_session())?;
+        let namespaces = namespace::for_birth(self, spawn.namespaces)?;
+        let plan = Plan { namespaces, ..spawn.plan(self.needs_session())? };
         let (mut waiting, mut entered) = self.create_process(&plan)?;
         let mut ready = waiting.await_birth(deadline);
         if matches!(ready, Err(NotStarted::Stillborn)) {
@@ -290,6 +310,7 @@ impl Group {
             ready = waiting.await_birth(deadline);
         }
         let pid = waiting.pid();
+        let ready = ready.and_then(|()| waiting.change_namespaces(deadline));
         let started = match ready.map(|()| agreed.tell(pid)) {
             Ok(Ok(())) => waiting.start(deadline),
             Ok(Err(refused)) => {

@@ -53,6 +53,12 @@ pub fn has_ended(pid: i32) -> bool {
     matches!(state_letter(pid), None | Some('Z' | 'X'))
 }
 
+/// The inode of a process's namespace; `None` once it has gone.
+pub fn namespace(pid: i32, kind: &str) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata(format!("/proc/{pid}/ns/{kind}")).ok().map(|found| found.ino())
+}
+
 /// The children of a process's first thread.
 pub fn children(pid: i32) -> Vec<i32> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();

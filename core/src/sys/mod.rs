@@ -11,6 +11,7 @@ pub(crate) mod dir;
 pub(crate) mod fork;
 pub(crate) mod helper;
 pub(crate) mod lock;
+pub(crate) mod namespace;
 pub(crate) mod pidfd;
 pub(crate) mod ptrace;
 pub(crate) mod spawn;

@@ -32,8 +32,18 @@ pub(crate) struct Plan {
     /// Signals blocked when the program starts, as the bits of a 64-bit set
     /// (signal n is bit n-1); `None`: as in the calling thread.
     pub signal_mask: Option<u64>,
+    /// Namespaces that the child comes into.
+    pub namespaces: Option<Entry>,
     /// Set by the child, just before its program begins.
     pub mark: Option<Mark>,
+}
+
+/// How a child comes into its namespaces.
+pub(crate) enum Entry {
+    /// It makes new ones of these kinds (unshare(2)).
+    New(u64),
+    /// It joins these, in this order (setns(2)).
+    Join(Vec<OwnedFd>),
 }
 
 /// An attribute of a directory, set to `1`.
@@ -57,6 +67,7 @@ impl Plan {
             session: false,
             restore_signals: false,
             signal_mask: None,
+            namespaces: None,
             mark: None,
         }
     }
@@ -70,6 +81,8 @@ pub(crate) struct Waiting {
     line: OwnedFd,
     /// Ends when the program starts; a report comes before if it cannot.
     report: OwnedFd,
+    /// It has yet to come into its namespaces, and waits for a word of its own.
+    changes_namespaces: bool,
     /// Somebody else owns the child now: it is not ended with this value.
     handed_over: bool,
 }
@@ -86,13 +99,15 @@ pub(crate) enum NotStarted {
 }
 
 /// The steps a child takes, in the words of an error message.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 8] = [
     "beginning a session",
     "changing to the directory",
     "placing its descriptors",
     "setting its signals",
     "marking the group",
     "executing",
+    "coming into its namespaces",
+    "keeping its mounts to itself",
 ];
 
 impl Waiting {
@@ -122,25 +137,46 @@ impl Waiting {
         }
     }
 
+    /// Lets the child, which has come alive in its group, come into its namespaces, and waits
+    /// until it has.
+    pub(crate) fn change_namespaces(&mut self, deadline: Deadline) -> std::result::Result<(), NotStarted> {
+        if !self.changes_namespaces {
+            return Ok(());
+        }
+        self.changes_namespaces = false;
+        // One that has died since takes no word.
+        let _ = send(&self.line, &[1]);
+        match self.await_birth(deadline) {
+            Err(NotStarted::Stillborn) => match self.read_report(Deadline::after(std::time::Duration::ZERO)) {
+                Ok(()) | Err(NotStarted::Late) => Err(NotStarted::Stillborn),
+                other => other,
+            },
+            other => other,
+        }
+    }
+
     /// Lets the child, which has come alive, start its program, and waits until it
     /// has. On `Late` the child is sent SIGKILL; a frozen one dies when it is let go.
     pub(crate) fn start(mut self, deadline: Deadline) -> std::result::Result<OwnedFd, NotStarted> {
-        let failed = |errno| NotStarted::Failed("waiting for the program to start", errno);
         // One that has died since takes no word; its report has ended.
         let _ = send(&self.line, &[1]);
+        self.read_report(deadline)?;
+        self.handed_over = true;
+        self.pidfd.try_clone().map_err(|error| NotStarted::Failed("executing", io_errno(&error)))
+    }
+
+    /// Waits until the report has ended, without a word.
+    fn read_report(&self, deadline: Deadline) -> std::result::Result<(), NotStarted> {
         let mut report = [0_u8; 8];
         match read_once(&self.report, &mut report, deadline) {
-            Ok(Some(0)) => {
-                self.handed_over = true;
-                self.pidfd.try_clone().map_err(|error| NotStarted::Failed("executing", io_errno(&error)))
-            }
+            Ok(Some(0)) => Ok(()),
             Ok(Some(_)) => {
                 let step = STEPS.get(usize::from(report[0])).copied().unwrap_or("executing");
                 let errno = i32::from_ne_bytes([report[4], report[5], report[6], report[7]]);
                 Err(NotStarted::Failed(step, Errno::from_raw_os_error(errno)))
             }
             Ok(None) => Err(NotStarted::Late),
-            Err(errno) => Err(failed(errno)),
+            Err(errno) => Err(NotStarted::Failed("waiting for the program to start", errno)),
         }
     }
 }
@@ -203,7 +239,10 @@ pub(crate) fn create(plan: &Plan, group: Option<BorrowedFd<'_>>) -> Result<Waiti
     }
     set_signal_mask(mask);
     match born? {
-        Born::Parent { pid, pidfd } => Ok(Waiting { pid, pidfd, line: ours, report, handed_over: false }),
+        Born::Parent { pid, pidfd } => {
+            let changes_namespaces = plan.namespaces.is_some();
+            Ok(Waiting { pid, pidfd, line: ours, report, changes_namespaces, handed_over: false })
+        }
         // `run` does not return; were it to, this would be the child.
         Born::Child => exit_now(127),
     }
@@ -295,17 +334,12 @@ impl ChildSteps<'_> {
             unsafe { libc::write(report, text.as_ptr().cast(), text.len()) };
             exit_now(127)
         };
-        // SAFETY: one byte is read from a place that has one.
-        unsafe { libc::send(line, b"!".as_ptr().cast(), 1, libc::MSG_NOSIGNAL) };
-        // The parent's word. No word: it gave up, or has gone.
-        let mut word = 0_u8;
-        loop {
-            // SAFETY: reads at most one byte into `word`.
-            match unsafe { libc::read(line, (&raw mut word).cast(), 1) } {
-                1 => break,
-                -1 if last_errno() == Errno::INTR => {}
-                _ => exit_now(127),
+        speak_and_await_word(line);
+        if let Some(entry) = &self.plan.namespaces {
+            if let Err((step, errno)) = entry.take() {
+                failed(step, errno);
             }
+            speak_and_await_word(line);
         }
         // SAFETY: setsid takes nothing and touches no memory.
         if self.plan.session && unsafe { libc::setsid() } == -1 {
@@ -397,6 +431,38 @@ impl ChildSteps<'_> {
     }
 }
 
+impl Entry {
+    /// In the child. The number of the step that failed, and its errno.
+    fn take(&self) -> std::result::Result<(), (u8, Errno)> {
+        let failed = |step| (step, last_errno());
+        let kinds = match self {
+            Entry::Join(fds) => {
+                return fds.iter().try_for_each(|fd| {
+                    // SAFETY: two integers; this child has one thread and nobody's memory.
+                    if unsafe { libc::setns(fd.as_raw_fd(), 0) } == 0 { Ok(()) } else { Err(failed(6)) }
+                });
+            }
+            Entry::New(kinds) => *kinds as libc::c_int,
+        };
+        // SAFETY: an integer; as above.
+        if unsafe { libc::unshare(kinds) } == -1 {
+            return Err(failed(6));
+        }
+        if kinds & libc::CLONE_NEWNS == 0 {
+            return Ok(());
+        }
+        // What is mounted from now on must not come back to where it came from, as it
+        // would below a mount that is shared.
+        let (root, nothing) = (c"/".as_ptr(), std::ptr::null());
+        // SAFETY: the path ends in NUL; the kernel looks at nothing else for a change of
+        // propagation.
+        match unsafe { libc::mount(nothing, root, nothing, libc::MS_REC | libc::MS_PRIVATE, nothing.cast()) } {
+            0 => Ok(()),
+            _ => Err(failed(7)),
+        }
+    }
+}
+
 impl Mark {
     /// By `dir`, a copy of the directory's descriptor.
     fn set(&self, dir: RawFd) -> Result<()> {
@@ -418,6 +484,22 @@ impl Mark {
         // SAFETY: one byte is read from a place that has one.
         let written = unsafe { libc::write(file, b"1".as_ptr().cast(), 1) };
         if written == 1 { Ok(()) } else { Err(last_errno()) }
+    }
+}
+
+/// Says to the parent that the child has come so far, and waits for its word. No word: it
+/// gave up, or has gone.
+fn speak_and_await_word(line: RawFd) {
+    // SAFETY: one byte is read from a place that has one.
+    unsafe { libc::send(line, b"!".as_ptr().cast(), 1, libc::MSG_NOSIGNAL) };
+    let mut word = 0_u8;
+    loop {
+        // SAFETY: reads at most one byte into `word`.
+        match unsafe { libc::read(line, (&raw mut word).cast(), 1) } {
+            1 => return,
+            -1 if last_errno() == Errno::INTR => {}
+            _ => exit_now(127),
+        }
     }
 }
 
