@@ -541,6 +541,13 @@ struct cgf_spawn_options {
    * to close, on success only. NULL: none is wanted.
    */
   int *pidfd;
+  /**
+   * CLONE_NEWNET and the like: the child is in the group's namespaces of these
+   * kinds, or, if nobody is in the group, in new ones that are the group's from
+   * then on (cgf_enter). 0: it has the caller's, which have to be the group's as
+   * far as that is bound to them.
+   */
+  uint64_t namespaces;
 };
 
 /**
@@ -1251,6 +1258,8 @@ void cgf_reference_free(struct cgf_reference *r);
  *     -ENODEV  the group was removed
  *     -ENOENT  the hierarchy is bound to a subsystem that is not registered
  *              here
+ *     -EPERM   the group is bound to namespaces, and the process is not in them; or
+ *              it would be the first, and is not in the group above
  *     -ECHILD  in a forked child
  *     others   a subsystem refused, or could not follow (cgf_subsystem); the
  *              process is where it was
@@ -1309,6 +1318,7 @@ int cgf_attach_pidfd(struct cgf_group *g, int pidfd, uint64_t flags, struct cgf_
  *     -EINVAL  an empty "argv", or a line of "envp" without "="
  *     -EAGAIN, -ENOMEM  no process could be made
  *     -EMFILE, -ENFILE  no descriptor is left
+ *     -EPERM   the group is bound to namespaces, and the caller is not in them
  *     -ENODEV  the group was removed
  *     -ECHILD  in a forked child
  */
@@ -1326,6 +1336,10 @@ int cgf_spawn(struct cgf_group *g,
  *     -E2BIG   the structure is larger than this library knows, and what it
  *              does not know is not zero
  *     -EBADF   a descriptor that is not open, or a negative number
+ *     -EINVAL  "namespaces" that the group is not bound to, or CLONE_NEWPID or
+ *              CLONE_NEWTIME, which a process cannot change for itself
+ *     -EPERM   the child may not make or join them, or is not in those of the group
+ *     -EOPNOTSUPP  "namespaces", and the hierarchy is not bound to "namespace"
  *     others as cgf_spawn
  */
 int cgf_spawn_with(struct cgf_group *g,
@@ -1699,6 +1713,31 @@ int cgf_resource_register(struct cgf_hierarchy *h,
                           const struct cgf_resource_callbacks *callbacks,
                           uint32_t *number,
                           struct cgf_error **err);
+
+/**
+ * Brings the calling thread into the group's namespaces of some kinds, and into no
+ * others (R10.2): CLONE_NEWNET and the like, of sched.h. What group the thread is
+ * in stays as it is. A group is bound to kinds by its control file "ns.types".
+ *
+ * CLONE_NEWNS takes the root and working directory along; it and CLONE_NEWUSER want
+ * a process of one thread. CLONE_NEWPID and CLONE_NEWTIME hold for children that
+ * the thread makes afterwards.
+ *
+ * Returns 0, or, with the thread where it was unless the message says otherwise,
+ *
+ *     -EINVAL  the group is not bound to one of the kinds, or none is given, or
+ *              another bit is; CLONE_NEWNS or CLONE_NEWUSER, and the process has
+ *              several threads
+ *     -ESRCH   nobody is in the group, or nobody any longer in those namespaces
+ *     -EPERM   the members' namespaces may not be seen; or the kernel wants
+ *              CAP_SYS_ADMIN in the user namespace that a namespace belongs to, and
+ *              in the caller's own
+ *     -EUSERS  CLONE_NEWTIME, and the process has several threads
+ *     -EOPNOTSUPP  the hierarchy is not bound to "namespace"
+ *     -ENODEV  the group was removed
+ *     -ECHILD  in a forked child
+ */
+int cgf_enter(struct cgf_group *g, uint64_t namespaces, struct cgf_error **err);
 
 /**
  * Reads a control file, such as "freezer.state", and returns the whole length

@@ -30,6 +30,8 @@ pub const CGF_ATTACH_FROZEN: u64 = 1;
 ///     -ENODEV  the group was removed
 ///     -ENOENT  the hierarchy is bound to a subsystem that is not registered
 ///              here
+///     -EPERM   the group is bound to namespaces, and the process is not in them; or
+///              it would be the first, and is not in the group above
 ///     -ECHILD  in a forked child
 ///     others   a subsystem refused, or could not follow (cgf_subsystem); the
 ///              process is where it was

@@ -34,7 +34,7 @@ fn structures_have_no_padding() {
         reserved: [i8; 6], command: [i8; 16], waits_in: [i8; 64]);
     check_no_padding("cgf_blocker", size_of::<cgf_blocker>(), &members);
     let members = members!(cgf_spawn_options: size: usize, fd_count: usize, flags: u64, fds: usize, cwd: usize,
-        signal_mask: usize, pidfd: usize);
+        signal_mask: usize, pidfd: usize, namespaces: u64);
     check_no_padding("cgf_spawn_options", size_of::<cgf_spawn_options>(), &members);
     let members = members!(cgf_spawn_fd: from: i32, to: i32);
     check_no_padding("cgf_spawn_fd", size_of::<cgf_spawn_fd>(), &members);
@@ -61,7 +61,7 @@ fn structures_have_no_padding() {
 #[test]
 fn sizes_are_the_published_ones() {
     assert_eq!(size_of::<cgf_blocker>(), 104);
-    assert_eq!(size_of::<cgf_spawn_options>(), 56);
+    assert_eq!(size_of::<cgf_spawn_options>(), 64);
     assert_eq!(size_of::<cgf_spawn_fd>(), 8);
     assert_eq!(size_of::<cgf_checkpoint_options>(), 24);
     assert_eq!(size_of::<cgf_control_file>(), 40);

@@ -45,6 +45,8 @@ mod beancounter;
 
 mod resource;
 
+mod namespace;
+
 mod control_file;
 
 mod attachment;

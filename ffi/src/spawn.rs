@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
 
-use cgf_core::{Child, Spawn};
+use cgf_core::{Child, Namespaces, Spawn};
 use libc::{c_char, c_int, pid_t};
 
 use crate::arguments::{Out, Versioned, check_flags, null, object, os_str, strings, structure};
@@ -55,6 +55,11 @@ pub struct cgf_spawn_options {
     /// Receives a pidfd of the child (pidfd_open(2), O_CLOEXEC), for the caller
     /// to close, on success only. NULL: none is wanted.
     pub pidfd: *mut c_int,
+    /// CLONE_NEWNET and the like: the child is in the group's namespaces of these
+    /// kinds, or, if nobody is in the group, in new ones that are the group's from
+    /// then on (cgf_enter). 0: it has the caller's, which have to be the group's as
+    /// far as that is bound to them.
+    pub namespaces: u64,
 }
 
 // SAFETY: numbers and pointers without padding (`layout`), the size first.
@@ -81,6 +86,7 @@ unsafe impl Versioned for cgf_spawn_options {
 ///     -EINVAL  an empty "argv", or a line of "envp" without "="
 ///     -EAGAIN, -ENOMEM  no process could be made
 ///     -EMFILE, -ENFILE  no descriptor is left
+///     -EPERM   the group is bound to namespaces, and the caller is not in them
 ///     -ENODEV  the group was removed
 ///     -ECHILD  in a forked child
 #[unsafe(no_mangle)]
@@ -108,6 +114,10 @@ pub unsafe extern "C" fn cgf_spawn(
 ///     -E2BIG   the structure is larger than this library knows, and what it
 ///              does not know is not zero
 ///     -EBADF   a descriptor that is not open, or a negative number
+///     -EINVAL  "namespaces" that the group is not bound to, or CLONE_NEWPID or
+///              CLONE_NEWTIME, which a process cannot change for itself
+///     -EPERM   the child may not make or join them, or is not in those of the group
+///     -EOPNOTSUPP  "namespaces", and the hierarchy is not bound to "namespace"
 ///     others as cgf_spawn
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cgf_spawn_with(
@@ -181,6 +191,7 @@ unsafe fn with(mut spawn: Spawn, options: &cgf_spawn_options) -> Result<Spawn> {
         // SAFETY: a string, as the caller promises.
         spawn = spawn.current_dir(unsafe { os_str(options.cwd, "options.cwd") }?);
     }
+    spawn = spawn.namespaces(Namespaces::from_bits(options.namespaces)?);
     // SAFETY: NULL, or a 64-bit set, as the caller promises.
     if let Some(mask) = unsafe { options.signal_mask.as_ref() } {
         spawn = spawn.signal_mask(*mask);

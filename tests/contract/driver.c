@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -113,14 +114,36 @@ static int text(ssize_t length)
 	return 0;
 }
 
-static int spawn(struct cgf_group *group, struct cgf_error **err)
+/* "net,uts" as the kernel's bits. What is no kind is a bit of none. */
+static uint64_t namespaces(const char *kinds)
+{
+	static const struct {
+		const char *name;
+		uint64_t bit;
+	} known[] = {
+		{ "cgroup", CLONE_NEWCGROUP }, { "ipc", CLONE_NEWIPC },	  { "mnt", CLONE_NEWNS },     { "net", CLONE_NEWNET },
+		{ "pid", CLONE_NEWPID },       { "time", 0x80 },	  { "user", CLONE_NEWUSER }, { "uts", CLONE_NEWUTS },
+	};
+	uint64_t bits = 0;
+	for (const char *word = kinds; *word; word += *word == ',') {
+		size_t length = strcspn(word, ","), i = 0;
+		while (i < 8 && (strlen(known[i].name) != length || strncmp(known[i].name, word, length) != 0))
+			i++;
+		bits |= i < 8 ? known[i].bit : 1;
+		word += length;
+	}
+	return bits;
+}
+
+/* The program is the word at this place. */
+static int spawn(struct cgf_group *group, int at, uint64_t kinds, struct cgf_error **err)
 {
 	pid_t pid;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct cgf_spawn_fd streams[] = { { null, 0 }, { null, 1 } };
-	struct cgf_spawn_options options = { .size = sizeof options, .fds = streams, .fd_count = 2 };
+	struct cgf_spawn_options options = { .size = sizeof options, .fds = streams, .fd_count = 2, .namespaces = kinds };
 	words[count] = NULL;
-	int result = cgf_spawn_with(group, words[2], words + 2, NULL, &options, &pid, err);
+	int result = cgf_spawn_with(group, words[at], words + at, NULL, &options, &pid, err);
 	close(null);
 	if (result == 0)
 		sprintf(answer, "%d", pid);
@@ -250,7 +273,11 @@ static int with_group(struct cgf_group *group, struct cgf_error **err)
 	if (strcmp(verb, "attach_gone") == 0)
 		return attach_gone(group, err);
 	if (strcmp(verb, "spawn") == 0)
-		return spawn(group, err);
+		return spawn(group, 2, 0, err);
+	if (strcmp(verb, "spawn_in") == 0)
+		return spawn(group, 3, namespaces(words[2]), err);
+	if (strcmp(verb, "enter") == 0)
+		return cgf_enter(group, namespaces(words[2]), err);
 	if (strcmp(verb, "reference") == 0)
 		return refer(words[1], group, err);
 	if (strcmp(verb, "unreference") == 0) {

@@ -156,6 +156,15 @@ class Driver:
         self.children.append(child)
         return str(child.pid)
 
+    def spawn_in(self, group: cgf.Group, kinds: bytes, *argv: bytes) -> str:
+        null = subprocess.DEVNULL
+        child = group.spawn(list(argv), stdin=null, stdout=null, namespaces=kinds.decode().split(","))
+        self.children.append(child)
+        return str(child.pid)
+
+    def enter(self, group: cgf.Group, kinds: bytes) -> None:
+        group.enter(kinds.decode().split(","))
+
     def reference(self, path: bytes) -> str:
         assert self.hierarchy is not None
         group = self.groups.get(path) or self.hierarchy.open(path)

@@ -133,6 +133,7 @@ trap 'exit 1' INT TERM HUP
 . "$here/checkpoint.sh"
 . "$here/beancounter.sh"
 . "$here/files.sh"
+. "$here/namespace.sh"
 
 # ---- usage, without a backend ----------------------------------------------
 
@@ -141,7 +142,7 @@ usage() {
     works "help" --help
     works "version" --version
     check "version names the program" test "${out%% *}" = cgf
-    for command in doctor create exec attach freeze thaw state checkpoint restore kill rm ls ps get set charge uncharge watch monitor demo; do
+    for command in doctor create exec attach enter freeze thaw state checkpoint restore kill rm ls ps get set charge uncharge watch monitor demo; do
         works "help of $command" "$command" --help
         [ "$command" = demo ] || check "$command has an example" grep -q "Example: \|test \"" "$scratch/out"
     done
@@ -601,6 +602,7 @@ suite() {
     checkpointing
     counting
     listing_files
+    entering
     nobody_reads
     watching
     monitoring

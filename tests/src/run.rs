@@ -1,5 +1,7 @@
 //! Running cases: a new hierarchy, a new driver, the steps, and nothing left.
 
+mod apart;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -155,6 +157,7 @@ impl Play {
         let holds = |what: Result<(), String>| what.map(|()| Ok(String::new()));
         Ok(match word(0) {
             "start" => return self.start(word(1), word(2), &words[3..]).map(|pid| pid.map(|_| String::new())),
+            "start_apart" | "spawn_in" | "shares" | "differs" => return self.about_namespaces(words),
             "stuck" => return self.get_stuck(word(1), word(2)),
             "unstick" => {
                 self.server = None;
@@ -522,9 +525,9 @@ impl Play {
 
     /// In an expected answer and in what is written, an actor's name in braces is its number.
     fn named(&self, text: &str) -> String {
-        self.actors
-            .iter()
-            .fold(text.to_owned(), |text, (name, pid)| text.replace(&format!("{{{name}}}"), &pid.to_string()))
+        self.actors.iter().fold(text.to_owned(), |text, (name, pid)| {
+            apart::named(&text.replace(&format!("{{{name}}}"), &pid.to_string()), name, *pid)
+        })
     }
 
     fn holds_no_descriptors(&mut self) -> Result<(), String> {

@@ -1,25 +1,24 @@
 //! `cgf.Group`.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use cgf::{AttachOptions, CheckpointOptions, FreezeOptions, RemoveOptions, Spawn};
-use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::attributes::Attributes;
 use crate::beancounter::{self, Amount, Amounts, Charged, Insistence, LIMIT, Named};
 use crate::checkpoint::Checkpoint;
+use crate::descriptor::{Identity, duplicate};
 use crate::engine;
-use crate::error::{Doing, OrRaise, os_error};
+use crate::error::{Doing, OrRaise};
 use crate::facade;
 use crate::frozen::Frozen;
+use crate::namespace::Kinds;
 use crate::reference::Reference;
 use crate::signals::{freeze_heeding_them, heeding_them};
 use crate::text::{Text, group_path, quoted};
@@ -44,11 +43,6 @@ pub struct Group {
     identity: Identity,
 }
 
-/// The directory's device and inode. No other directory has them for as long as
-/// the handle keeps this one open.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Identity(u64, u64);
-
 impl Group {
     /// What the engine finds or makes, the interpreter released meanwhile.
     pub fn from_result(py: Python<'_>, find: impl FnOnce() -> cgf::Result<cgf::Group> + Send) -> PyResult<Group> {
@@ -57,9 +51,8 @@ impl Group {
 
     /// A handle for Python. Of a group that was just removed, too.
     pub fn of(py: Python<'_>, group: &cgf::Group) -> PyResult<Group> {
-        let directory = group.directory_fd().or_raise(py)?;
-        let found = File::from(directory).metadata().map_err(|error| os_error(&error))?;
-        Ok(Group { group: group.clone(), identity: Identity(found.dev(), found.ino()) })
+        let identity = Identity::of(group.directory_fd().or_raise(py)?)?;
+        Ok(Group { group: group.clone(), identity })
     }
 
     pub fn charge_named(&self, py: Python<'_>, named: &Named, amount: Amount, severity: Insistence) -> PyResult<()> {
@@ -88,6 +81,10 @@ impl Group {
     /// extra_groups, umask, process_group. With the embedded backend the program
     /// always begins a session (start_new_session).
     ///
+    /// namespaces: kinds, as ("net",), that the group is bound to (`ns.types`). The
+    ///     program is in the group's, or, if nobody is in the group, in new ones that are
+    ///     the group's from then on. Not "pid" and "time".
+    ///
     /// Raises `NotFound` (a FileNotFoundError), `NotPermitted` (a
     /// PermissionError), …: the program could not be executed, as from Popen.
     /// `GroupBusy`: the group is not THAWED, or was frozen meanwhile, so that the
@@ -103,7 +100,7 @@ impl Group {
     }
 
     /// For `Process` alone: everything has been looked at and turned to bytes.
-    #[pyo3(signature = (program, args, *, env, cwd, fds, close_fds, session, restore_signals))]
+    #[pyo3(signature = (program, args, *, env, cwd, fds, close_fds, session, restore_signals, namespaces))]
     #[allow(clippy::too_many_arguments, reason = "Popen has them")]
     fn _start(
         &self,
@@ -116,6 +113,7 @@ impl Group {
         close_fds: bool,
         session: bool,
         restore_signals: bool,
+        namespaces: Kinds,
     ) -> PyResult<i32> {
         let text = OsString::from_vec;
         let mut args = args.into_iter().map(text);
@@ -124,7 +122,8 @@ impl Group {
             .args(args)
             .close_others(close_fds)
             .session(session)
-            .restore_signals(restore_signals);
+            .restore_signals(restore_signals)
+            .namespaces(namespaces.find(py)?);
         if let Some(env) = env {
             spawn = env.into_iter().fold(spawn.env_clear(), |spawn, (name, value)| spawn.env(text(name), text(value)));
         }
@@ -136,6 +135,26 @@ impl Group {
         }
         let child = engine::call(py, || self.group.spawn(spawn))?;
         Ok(child.pid())
+    }
+
+    /// Bring the calling thread into the group's namespaces of these kinds, and into no
+    /// others: `group.enter(("net",))`. What group it is in stays as it is. A group is
+    /// bound to kinds by `group["ns.types"] = "net,uts"`.
+    ///
+    /// namespaces: of "cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts". "mnt"
+    ///     takes the working directory along; it and "user" want a process of one thread.
+    ///     "pid" and "time" hold for children that the thread makes afterwards.
+    ///
+    /// Raises `CgfError` with EINVAL: the group is not bound to one of the kinds, or none is
+    /// given, or the process has several threads. `NoSuchProcess`: nobody is in the
+    /// group, or nobody any longer in those namespaces. `NotPermitted`: the members'
+    /// namespaces may not be seen, or the kernel wants CAP_SYS_ADMIN. `CgfError` with
+    /// EOPNOTSUPP: the hierarchy is not bound to `namespace`; with EUSERS: "time", and
+    /// the process has several threads. `GroupVanished`, `ForkedHandle`. After any of
+    /// them the thread is where it was, unless the message says otherwise.
+    fn enter(&self, py: Python<'_>, namespaces: Kinds) -> PyResult<()> {
+        let kinds = namespaces.find(py)?;
+        engine::call(py, || self.group.enter(kinds))
     }
 
     /// Move a process with all its threads into the group; 0 is the caller. Its
@@ -586,15 +605,4 @@ impl Group {
         let hierarchy = quoted(py, self.group.hierarchy().name())?;
         Ok(format!("<cgf.Group {path} of {hierarchy}>"))
     }
-}
-
-/// A descriptor of our own for one that Python code named by its number, which
-/// other Python code may close at any time.
-fn duplicate(fd: RawFd) -> PyResult<OwnedFd> {
-    if fd < 0 {
-        return Err(PyOSError::new_err((libc::EBADF, format!("{fd} is no descriptor"))));
-    }
-    // SAFETY: borrowed for the one system call that copies it. Should the number
-    // be closed, the kernel says so (EBADF); nothing is read or written.
-    unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().map_err(|error| os_error(&error))
 }

@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cgf::{
-    AttachOptions, Checkpoint, CheckpointOptions, Deadline, Error, FreezeOptions, Group, Hierarchy, Options, Reference,
-    RemoveOptions, Resource, Result, Severity, Spawn,
+    AttachOptions, Checkpoint, CheckpointOptions, Deadline, Error, FreezeOptions, Group, Hierarchy, Namespaces,
+    Options, Reference, RemoveOptions, Resource, Result, Severity, Spawn,
 };
 use cgf_tests::driver::decode_bytes;
 
@@ -169,15 +169,20 @@ impl Driver {
                 let _ = child.wait();
                 done(group.attach_pidfd(pidfd.as_fd(), AttachOptions::default())?)
             }
-            "spawn" => {
-                let args = words[3..].iter().map(|word| std::ffi::OsStr::from_bytes(word).to_owned());
+            "spawn" | "spawn_in" => {
+                // The kinds of namespaces come before the program.
+                let at = if verb == "spawn" { 2 } else { 3 };
+                let namespaces = if verb == "spawn" { Namespaces::NONE } else { text(2).parse()? };
+                let args = words[at + 1..].iter().map(|word| std::ffi::OsStr::from_bytes(word).to_owned());
                 let null = std::fs::File::open("/dev/null").map_err(|_| unreachable!("no /dev/null"))?;
-                let spawn = Spawn::new(text(2))
+                let spawn = Spawn::new(text(at))
                     .args(args)
+                    .namespaces(namespaces)
                     .fd(null, 0)
                     .fd(std::io::stderr().as_fd().try_clone_to_owned().map_err(|_| unreachable!())?, 1);
                 Ok(group.spawn(spawn)?.pid().to_string())
             }
+            "enter" => done(group.enter(text(2).parse()?)?),
             "procs" => Ok(list(group.procs()?)),
             "tasks" => Ok(list(group.tasks()?)),
             "unseen" => Ok(group.unseen_procs()?.to_string()),

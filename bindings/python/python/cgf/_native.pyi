@@ -1,7 +1,7 @@
 """The compiled half; `cgf` has all of it that is public."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Literal, TypeAlias, TypeVar, final, overload
 
@@ -38,6 +38,7 @@ __version__: str
 
 _Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 _Command: TypeAlias = _Path | Sequence[_Path]
+_Namespaces: TypeAlias = str | Iterable[str]
 _Environment: TypeAlias = Mapping[str, _Path] | Mapping[bytes, _Path]
 _File: TypeAlias = None | int | IO[Any]
 _Backend: TypeAlias = Literal["auto", "cgroup2", "cgroup1", "embedded"]
@@ -152,6 +153,7 @@ class Group:
         encoding: str | None = None,
         errors: str | None = None,
         pipesize: int = -1,
+        namespaces: _Namespaces = (),
     ) -> Process[str]: ...
     @overload
     def spawn(
@@ -175,6 +177,7 @@ class Group:
         encoding: str,
         errors: str | None = None,
         pipesize: int = -1,
+        namespaces: _Namespaces = (),
     ) -> Process[str]: ...
     @overload
     def spawn(
@@ -198,6 +201,7 @@ class Group:
         encoding: None = None,
         errors: None = None,
         pipesize: int = -1,
+        namespaces: _Namespaces = (),
     ) -> Process[bytes]: ...
     @overload
     def spawn(
@@ -221,6 +225,7 @@ class Group:
         encoding: str | None = None,
         errors: str | None = None,
         pipesize: int = -1,
+        namespaces: _Namespaces = (),
     ) -> Process[Any]: ...
     def _start(
         self,
@@ -233,7 +238,9 @@ class Group:
         close_fds: bool,
         session: bool,
         restore_signals: bool,
+        namespaces: str | Sequence[str],
     ) -> int: ...
+    def enter(self, namespaces: str | Sequence[str]) -> None: ...
     def attach(self, pid: int, *, frozen: bool = False) -> None: ...
     def attach_task(self, tid: int) -> None: ...
     def attach_pidfd(self, fd: int, *, frozen: bool = False) -> None: ...

@@ -37,6 +37,8 @@ class Process(subprocess.Popen[AnyStr]):
         self._cgf_group: Group | None = group
         # Where this one stands among Popen's private arguments differs between versions.
         self._cgf_session = bool(kwargs.get("start_new_session", False))
+        kinds: str | Iterable[str] = kwargs.pop("namespaces", ())
+        self._cgf_namespaces = kinds if isinstance(kinds, str) else list(kinds)
         super().__init__(args, **kwargs)
 
     def _execute_child(
@@ -89,6 +91,7 @@ class Process(subprocess.Popen[AnyStr]):
                 close_fds=bool(close_fds),
                 session=self._cgf_session,
                 restore_signals=bool(restore_signals),
+                namespaces=self._cgf_namespaces,
             )
         except (GroupBusy, GroupVanished):
             raise

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use cgf::{Child, Deadline, Group, Spawn};
+use cgf::{Child, Deadline, Group, Namespaces, Spawn};
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -26,7 +26,7 @@ use crate::target::Target;
 /// cgf kill does.
 ///
 /// Errors: ENOENT: no such group (see --create), or no such program. EBUSY: the
-/// group is frozen.
+/// group is frozen. EPERM: the group is bound to namespaces that the program is not in.
 ///
 /// Example: cgf exec --create --rm tests:run1 -- make check
 #[derive(Args)]
@@ -47,6 +47,15 @@ pub struct Exec {
     #[arg(long)]
     rm: bool,
 
+    /// Be in the group's namespaces of these kinds, or make them if nobody is in it
+    ///
+    /// Kinds that the group is bound to, with commas between them: `cgf set GROUP
+    /// ns.types net,uts`. The program is started in the group's; if nobody is in the
+    /// group, in new ones that are the group's from then on. Not pid and time, which a
+    /// process cannot change for itself.
+    #[arg(long, value_name = "KINDS", default_value = "", hide_default_value = true)]
+    namespaces: Namespaces,
+
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -56,11 +65,11 @@ impl Exec {
     pub fn run(self, hierarchies: &Hierarchies) -> Result<u8, Failure> {
         let (group, made_hierarchy) = self.open(hierarchies)?;
         if !self.rm {
-            return run(&group, self.command);
+            return run(&group, self.namespaces, self.command);
         }
         let extent = if made_hierarchy { Extent::HierarchyToo } else { Extent::Group };
         let janitor = Janitor::hire(hierarchies, &self.group, extent)?;
-        let ran = run(&group, self.command);
+        let ran = run(&group, self.namespaces, self.command);
         let cleared = clear_away(&group, extent);
         janitor.dismiss();
         match (ran, cleared) {
@@ -82,11 +91,11 @@ impl Exec {
     }
 }
 
-fn run(group: &Group, command: Vec<OsString>) -> Result<u8, Failure> {
+fn run(group: &Group, namespaces: Namespaces, command: Vec<OsString>) -> Result<u8, Failure> {
     let mut words = command.into_iter();
     let program = words.next().unwrap_or_default();
     // We ignore SIGPIPE; the program shall find it as we did.
-    let child = group.spawn(Spawn::new(program).args(words).restore_signals(true))?;
+    let child = group.spawn(Spawn::new(program).args(words).namespaces(namespaces).restore_signals(true))?;
     wait_for_end(&child)?;
     // The embedded backend knows what a program left behind by the program:
     // before it is waited for, and so forgotten, everybody is listed once.

@@ -5,6 +5,7 @@ mod charge;
 mod checkpoint;
 mod create;
 mod doctor;
+mod enter;
 mod exec;
 mod files;
 mod freeze;
@@ -44,6 +45,7 @@ pub enum Command {
     Doctor(doctor::Doctor),
     Create(create::Create),
     Exec(exec::Exec),
+    Enter(enter::Enter),
     Attach(attach::Attach),
     Freeze(freeze::Freeze),
     Thaw(thaw::Thaw),
@@ -118,6 +120,7 @@ impl Command {
             Command::Doctor(command) => command.run(output),
             Command::Create(command) => command.run(hierarchies),
             Command::Exec(command) => command.run(hierarchies),
+            Command::Enter(command) => command.run(hierarchies),
             Command::Attach(command) => command.run(hierarchies),
             Command::Freeze(command) => command.run(hierarchies, output),
             Command::Thaw(command) => command.run(hierarchies),
