@@ -81,9 +81,8 @@ impl Group {
     /// extra_groups, umask, process_group. With the embedded backend the program
     /// always begins a session (start_new_session).
     ///
-    /// namespaces: kinds, as ("net",), that the group is bound to (`ns.types`). The
-    ///     program is in the group's, or, if nobody is in the group, in new ones that are
-    ///     the group's from then on. Not "pid" and "time".
+    /// namespaces: kinds that the group is bound to (`ns.types`), as ("net",): the
+    ///     group's, or, if nobody is in it, new ones. Not "pid" and "time".
     ///
     /// Raises `NotFound` (a FileNotFoundError), `NotPermitted` (a
     /// PermissionError), …: the program could not be executed, as from Popen.
@@ -138,20 +137,13 @@ impl Group {
     }
 
     /// Bring the calling thread into the group's namespaces of these kinds, and into no
-    /// others: `group.enter(("net",))`. What group it is in stays as it is. A group is
-    /// bound to kinds by `group["ns.types"] = "net,uts"`.
+    /// others: `group.enter(("net",))`. What group it is in stays as it is.
     ///
-    /// namespaces: of "cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts". "mnt"
-    ///     takes the working directory along; it and "user" want a process of one thread.
-    ///     "pid" and "time" hold for children that the thread makes afterwards.
+    /// "mnt" takes the working directory along; it and "user" want a process of one
+    /// thread. "pid" and "time" hold for children that the thread makes afterwards.
     ///
-    /// Raises `CgfError` with EINVAL: the group is not bound to one of the kinds, or none is
-    /// given, or the process has several threads. `NoSuchProcess`: nobody is in the
-    /// group, or nobody any longer in those namespaces. `NotPermitted`: the members'
-    /// namespaces may not be seen, or the kernel wants CAP_SYS_ADMIN. `CgfError` with
-    /// EOPNOTSUPP: the hierarchy is not bound to `namespace`; with EUSERS: "time", and
-    /// the process has several threads. `GroupVanished`, `ForkedHandle`. After any of
-    /// them the thread is where it was, unless the message says otherwise.
+    /// Raises `CgfError` with EINVAL: the group is not bound to it, or the process has
+    /// several threads. `NoSuchProcess`: nobody is in it. `NotPermitted`, `ForkedHandle`.
     fn enter(&self, py: Python<'_>, namespaces: Kinds) -> PyResult<()> {
         let kinds = namespaces.find(py)?;
         engine::call(py, || self.group.enter(kinds))

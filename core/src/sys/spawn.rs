@@ -4,13 +4,17 @@
 //! named at birth the child waits until it has been moved there, so that its
 //! program never runs outside the group.
 
+mod entry;
+mod mark;
+
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{WaitId, WaitIdOptions};
 
-use super::{Errno, Result, dir::Dir, last_errno, pidfd};
+pub(crate) use self::{entry::Entry, mark::Mark};
+use super::{Errno, Result, last_errno, pidfd};
 use crate::deadline::Deadline;
 
 /// Everything the child needs, made before it exists: between clone and exec
@@ -36,22 +40,6 @@ pub(crate) struct Plan {
     pub namespaces: Option<Entry>,
     /// Set by the child, just before its program begins.
     pub mark: Option<Mark>,
-}
-
-/// How a child comes into its namespaces.
-pub(crate) enum Entry {
-    /// It makes new ones of these kinds (unshare(2)).
-    New(u64),
-    /// It joins these, in this order (setns(2)).
-    Join(Vec<OwnedFd>),
-}
-
-/// An attribute of a directory, set to `1`.
-pub(crate) struct Mark {
-    pub dir: Dir,
-    pub attribute: CString,
-    /// Made there instead where the file system has no attributes.
-    pub file: CString,
 }
 
 impl Plan {
@@ -428,62 +416,6 @@ impl ChildSteps<'_> {
             }
         }
         found
-    }
-}
-
-impl Entry {
-    /// In the child. The number of the step that failed, and its errno.
-    fn take(&self) -> std::result::Result<(), (u8, Errno)> {
-        let failed = |step| (step, last_errno());
-        let kinds = match self {
-            Entry::Join(fds) => {
-                return fds.iter().try_for_each(|fd| {
-                    // SAFETY: two integers; this child has one thread and nobody's memory.
-                    if unsafe { libc::setns(fd.as_raw_fd(), 0) } == 0 { Ok(()) } else { Err(failed(6)) }
-                });
-            }
-            Entry::New(kinds) => *kinds as libc::c_int,
-        };
-        // SAFETY: an integer; as above.
-        if unsafe { libc::unshare(kinds) } == -1 {
-            return Err(failed(6));
-        }
-        if kinds & libc::CLONE_NEWNS == 0 {
-            return Ok(());
-        }
-        // What is mounted from now on must not come back to where it came from, as it
-        // would below a mount that is shared.
-        let (root, nothing) = (c"/".as_ptr(), std::ptr::null());
-        // SAFETY: the path ends in NUL; the kernel looks at nothing else for a change of
-        // propagation.
-        match unsafe { libc::mount(nothing, root, nothing, libc::MS_REC | libc::MS_PRIVATE, nothing.cast()) } {
-            0 => Ok(()),
-            _ => Err(failed(7)),
-        }
-    }
-}
-
-impl Mark {
-    /// By `dir`, a copy of the directory's descriptor.
-    fn set(&self, dir: RawFd) -> Result<()> {
-        // SAFETY: the name ends in NUL, and one byte is read from a place that
-        // has one.
-        if unsafe { libc::fsetxattr(dir, self.attribute.as_ptr(), b"1".as_ptr().cast(), 1, 0) } == 0 {
-            return Ok(());
-        }
-        match last_errno() {
-            Errno::OPNOTSUPP => {}
-            errno => return Err(errno),
-        }
-        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-        // SAFETY: the name ends in NUL.
-        let file = unsafe { libc::openat(dir, self.file.as_ptr(), flags, 0o600) };
-        if file == -1 {
-            return Err(last_errno());
-        }
-        // SAFETY: one byte is read from a place that has one.
-        let written = unsafe { libc::write(file, b"1".as_ptr().cast(), 1) };
-        if written == 1 { Ok(()) } else { Err(last_errno()) }
     }
 }
 

@@ -1,0 +1,45 @@
+//! Namespaces of a child's own: what it does about them before its program starts.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use crate::sys::{Errno, last_errno};
+
+/// How a child comes into its namespaces.
+pub(crate) enum Entry {
+    /// It makes new ones of these kinds (unshare(2)).
+    New(u64),
+    /// It joins these, in this order (setns(2)).
+    Join(Vec<OwnedFd>),
+}
+
+impl Entry {
+    /// In the child. The number of the step that failed, and its errno.
+    pub(super) fn take(&self) -> Result<(), (u8, Errno)> {
+        let failed = |step| (step, last_errno());
+        let kinds = match self {
+            Entry::Join(fds) => {
+                return fds.iter().try_for_each(|fd| {
+                    // SAFETY: two integers; this child has one thread and nobody's memory.
+                    if unsafe { libc::setns(fd.as_raw_fd(), 0) } == 0 { Ok(()) } else { Err(failed(6)) }
+                });
+            }
+            Entry::New(kinds) => *kinds as libc::c_int,
+        };
+        // SAFETY: an integer; as above.
+        if unsafe { libc::unshare(kinds) } == -1 {
+            return Err(failed(6));
+        }
+        if kinds & libc::CLONE_NEWNS == 0 {
+            return Ok(());
+        }
+        // What is mounted from now on must not come back to where it came from, as it
+        // would below a mount that is shared.
+        let (root, nothing) = (c"/".as_ptr(), std::ptr::null());
+        // SAFETY: the path ends in NUL; the kernel looks at nothing else for a change of
+        // propagation.
+        match unsafe { libc::mount(nothing, root, nothing, libc::MS_REC | libc::MS_PRIVATE, nothing.cast()) } {
+            0 => Ok(()),
+            _ => Err(failed(7)),
+        }
+    }
+}
