@@ -61,6 +61,7 @@ impl Subsystem for CpuAcct {
             unit: "milliseconds",
             format: "a number",
             errors: &[("ENODEV", "cgroup1, and no tree of version 1 has the controller cpuacct")],
+            writers: "",
             backends: "",
         };
         const SPLIT: &str = "told by clock ticks on all: shared out of the exact sum on cgroup2, as they fell on cgroup1, \
@@ -74,7 +75,7 @@ impl Subsystem for CpuAcct {
                     unit: "seconds",
                     format: "a number from 1 to 86400; 10 to begin with",
                     errors: &[("EINVAL", "not such a number"), ("E2BIG", "more than 63 bytes")],
-                    backends: "",
+                    ..About::default()
                 })
                 .read(|group| load::interval(group).map(line))
                 .write(set_interval),

@@ -81,7 +81,7 @@ fn files() -> Vec<ControlFile> {
                 unit: "programs",
                 format: "a number; 2147483647 if nothing was written",
                 errors: &[NUMBER, LONG],
-                backends: "",
+                ..About::default()
             })
             .read(|group| rate::noted(group, rate::BIRTHS).map(line))
             .write(|group, text| rate::set(group, rate::BIRTHS, positive(text)?)),
@@ -91,7 +91,7 @@ fn files() -> Vec<ControlFile> {
                 unit: "seconds",
                 format: "a number; 1 if nothing was written",
                 errors: &[NUMBER, LONG],
-                backends: "",
+                ..About::default()
             })
             .read(|group| rate::noted(group, rate::SECONDS).map(line))
             .write(|group, text| rate::set(group, rate::SECONDS, positive(text)?)),
@@ -100,8 +100,8 @@ fn files() -> Vec<ControlFile> {
                 meaning: "What max_shares comes to: how many tasks there may be in the group and below",
                 unit: "tasks",
                 format: "a number, or `max`: don't care",
-                errors: &[],
                 backends: "enforced by the kernel where there is the controller `pids`; else for programs started through the library",
+                ..About::default()
             })
             .read(limit),
         ControlFile::new("shares")
@@ -114,7 +114,7 @@ fn files() -> Vec<ControlFile> {
                     ("EBUSY", "somebody else changes shares and does not get on with it"),
                     ("E2BIG", "more than 4095 bytes"),
                 ],
-                backends: "",
+                ..About::default()
             })
             .read(read_shares)
             .write(write_shares),
@@ -125,6 +125,7 @@ fn files() -> Vec<ControlFile> {
                 format: "four lines, the first `numtasks: Current usage 0`; takes 0 or `res=numtasks`, which reset the counts",
                 errors: &[("EINVAL", "any other text"), LONG],
                 backends: "failures have the forks that the kernel refused, where there is the controller `pids`",
+                ..About::default()
             })
             .read(stats)
             .write(reset),
@@ -138,7 +139,7 @@ fn files() -> Vec<ControlFile> {
                     ("EBUSY", "somebody else changes shares and does not get on with it"),
                     LONG,
                 ],
-                backends: "",
+                ..About::default()
             })
             .read(|group| total::of(group.node()).map(line))
             .write(|group, text| tree::change_total(group.hierarchy(), positive(text)?))

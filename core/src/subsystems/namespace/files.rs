@@ -11,6 +11,7 @@ use crate::group::Group;
 const PREFIX: &str = "ns.";
 
 const TYPES: About = About {
+    writers: "",
     meaning: "The kinds of namespaces that all members of the group share; a write binds a group without members",
     unit: "",
     format: "of `cgroup`, `ipc`, `mnt`, `net`, `pid`, `time`, `user` and `uts` those that it is, with commas between them; \
@@ -25,7 +26,14 @@ const TYPES: About = About {
 };
 
 const fn about(meaning: &'static str) -> About {
-    About { meaning, unit: "", format: "the inode of `/proc/PID/ns`, or `none`", errors: &[], backends: "" }
+    About {
+        meaning,
+        unit: "",
+        format: "the inode of `/proc/PID/ns`, or `none`",
+        writers: "",
+        errors: &[],
+        backends: "",
+    }
 }
 
 /// What is said of each kind: the namespace, if the group is bound to the kind and a member
