@@ -24,7 +24,8 @@ pub(crate) const BEGINNERS: Bytes = Bytes(2 << 60);
 pub(crate) const ENDERS: Bytes = Bytes(3 << 60);
 /// Whoever has the lock of an embedded hierarchy, for writing.
 pub(crate) const KEEPERS: Bytes = Bytes(5 << 60);
-/// Whoever changes which processors and memory the groups of a hierarchy have, for writing.
+/// Whoever changes which processors and memory the groups of a hierarchy have, on its
+/// root's, or which namespaces a group is bound to, for writing.
 pub(crate) const SETTERS: Bytes = Bytes(6 << 60);
 /// Whoever holds a reference on a group, for reading.
 pub(crate) const REFERENCES: Bytes = Bytes(4 << 60);

@@ -193,6 +193,7 @@ mod subsystems;
 mod sys;
 mod system;
 mod task_limit;
+mod turn;
 mod watch;
 
 pub use about::{FileInfo, files};

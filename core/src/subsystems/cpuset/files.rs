@@ -2,7 +2,7 @@
 
 use super::list::List;
 use super::sets::{Keeper, Sets};
-use super::turn::Turn;
+use super::turn;
 use super::{Kind, hold, machine};
 use crate::about::About;
 use crate::control_file::{ControlFile, flag, number};
@@ -94,7 +94,7 @@ fn set(group: &Group, kind: Kind, list: &List) -> Result<()> {
     machine::must_be_there(kind, list)?;
     let keeper = sets.whole_keeper(node)?;
     let is_ours = !matches!(keeper, Keeper::Kernel(_));
-    let turn = Turn::take(group.hierarchy())?;
+    let turn = turn::take(group.hierarchy())?;
     let before = sets.in_effect(node)?;
     let mut after = before.clone();
     after.set_list(kind, list.clone());
@@ -116,7 +116,7 @@ fn set(group: &Group, kind: Kind, list: &List) -> Result<()> {
 fn take_back(group: &Group, keeper: &Keeper, list: &List, before: &List) {
     let take_back = || {
         let sets = Sets::of(group.hierarchy())?;
-        let turn = Turn::take(group.hierarchy())?;
+        let turn = turn::take(group.hierarchy())?;
         if sets.own(group.node())?.list(Kind::Cpus) == list {
             sets.set_list(group.node(), keeper, Kind::Cpus, before)?;
         }
@@ -130,7 +130,7 @@ fn take_back(group: &Group, keeper: &Keeper, list: &List, before: &List) {
 fn set_exclusive(group: &Group, kind: Kind, exclusive: bool) -> Result<()> {
     let (sets, node) = (Sets::of(group.hierarchy())?, group.node());
     let keeper = sets.whole_keeper(node)?;
-    let _turn = Turn::take(group.hierarchy())?;
+    let _turn = turn::take(group.hierarchy())?;
     let mut after = sets.in_effect(node)?;
     after.set_exclusive(kind, exclusive);
     sets.check(node, &keeper, kind, &after)?;

@@ -177,7 +177,7 @@ impl<'a> Sets<'a> {
             return Ok(());
         }
         // One after the other: what is written meanwhile is not to be written over.
-        let _turn = super::turn::Turn::take(self.hierarchy)?;
+        let _turn = super::turn::take(self.hierarchy)?;
         if !is_begun()? {
             kernel.begin().map_err(|errno| failed(root, errno))?;
             attribute::set(root, BEGUN, &inode)?;
@@ -195,7 +195,7 @@ impl<'a> Sets<'a> {
             // The kernel has copied it.
             return Ok(());
         }
-        let _turn = super::turn::Turn::take(self.hierarchy)?;
+        let _turn = super::turn::take(self.hierarchy)?;
         let above = self.in_effect(&parent)?;
         let beside = if is_divided(&parent)? { self.each_below(&parent, Some(group))? } else { Vec::new() };
         for kind in Kind::BOTH {

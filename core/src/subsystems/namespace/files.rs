@@ -18,9 +18,8 @@ const TYPES: About = About {
              empty for none",
     errors: &[
         ("EINVAL", "another word, an empty one, one twice, a kind that the kernel has not, or the root group"),
-        ("EBUSY", "the group has members"),
+        ("EBUSY", "the group has members; or somebody else binds it, or joins it, and does not get on with it"),
         ("EACCES", "nothing may be noted on the group"),
-        ("ETIMEDOUT", "somebody who joins the group does not get on with it"),
     ],
     backends: "",
 };

@@ -5,30 +5,23 @@
 //! It counts for as long as a member is in those namespaces: a namespace with somebody in it
 //! keeps its number, so the comparison is never with another's.
 
-use std::fs::File;
-use std::time::Duration;
-
 use rustix::fs::OFlags;
 
 use super::kinds::Namespaces;
 use super::seen::{Seen, Shown};
 use crate::attach::Attach;
 use crate::attribute;
-use crate::deadline::Wait;
 use crate::error::{Error, Result};
 use crate::group::Group;
+use crate::holder::SETTERS;
 use crate::process;
 use crate::sys::Errno;
-use crate::sys::lock::{self, Mode};
+use crate::turn::Turn;
 
 /// A setting, which clones have too.
 const TYPES: &str = "namespace.types";
 /// Of this very group: its clones have a first of their own.
 const FIRST: &str = "namespace-first";
-
-/// Whoever binds the group, or joins it as one that is bound, has this byte of its freeze
-/// file locked while it looks and notes.
-const DOOR: u64 = (1 << 40) + 6;
 
 /// What a group is bound to.
 pub(super) fn types(group: &Group) -> Result<Namespaces> {
@@ -48,7 +41,7 @@ pub(super) fn set_types(group: &Group, kinds: Namespaces) -> Result<()> {
     if let Some(kind) = kinds.each().find(|kind| ours.identity(kind.name()).is_err()) {
         return Err(Error::new(libc::EINVAL, format!("this kernel has no {kind} namespaces")));
     }
-    let _door = Door::enter(group)?;
+    let _turn = turn(group)?;
     refuse_if_used(group)?;
     let before = types(group)?;
     note_types(group, kinds)?;
@@ -168,7 +161,7 @@ pub(super) fn settle(attach: &Attach<'_>) -> Result<()> {
     if attach.from() == Some(group.path()) || types(group)?.is_empty() {
         return Ok(());
     }
-    let _door = Door::enter(group)?;
+    let _turn = turn(group)?;
     let kinds = types(group)?;
     if kinds.is_empty() {
         return Ok(());
@@ -216,33 +209,16 @@ fn must_be_same(attach: &Attach<'_>, seen: &Seen, note: &Seen) -> Result<()> {
     Err(Error::new(libc::EPERM, why))
 }
 
-/// Being alone in binding and joining.
-struct Door(File);
-
-impl Door {
-    fn enter(group: &Group) -> Result<Door> {
-        let node = group.node();
-        let failed = |errno| match errno {
-            Errno::ACCESS | Errno::PERM => {
-                Error::new(libc::EACCES, format!("{group} is bound to namespaces, and we may not note anything on it"))
-            }
-            errno => node.failed(errno, "locking the freeze file"),
-        };
-        let file = node.dir.open_file(group.backend()?.freeze_file(), OFlags::RDWR).map_err(failed)?;
-        let mut wait = Wait::until(group.hierarchy().deadline());
-        while !lock::try_lock(&file, DOOR, Mode::Write).map_err(failed)? {
-            if wait.pause(Duration::from_micros(200)).is_err() {
-                let why = format!("somebody joins {group}, or binds it, and does not get on with it");
-                return Err(Error::new(libc::ETIMEDOUT, why));
-            }
+/// Being the only one who binds a group, or joins it as one that is bound. EBUSY: somebody
+/// else is at it until the deadline.
+fn turn(group: &Group) -> Result<Turn> {
+    let (backend, node) = (group.backend()?, group.node());
+    let file = node.dir.open_file(backend.freeze_file(), OFlags::RDWR).map_err(|errno| match errno {
+        Errno::ACCESS | Errno::PERM => {
+            Error::new(libc::EACCES, format!("{group} is bound to namespaces, and we may not note anything on it"))
         }
-        Ok(Door(file))
-    }
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        // Unlocked and not just closed: a forked child may have a copy of the descriptor.
-        let _ = lock::unlock(&self.0, DOOR);
-    }
+        errno => node.failed(errno, "opening the freeze file"),
+    })?;
+    let doing = format_args!("binding or joining {group}");
+    Turn::take(file, SETTERS, backend.this_process(), group.hierarchy().deadline(), doing)
 }

@@ -18,7 +18,7 @@ use crate::sys::lock::{self, Mode};
 const TALLY: &str = "numtasks-tally";
 
 /// The byte of the group's freeze file that those who count lock by turns.
-const COUNTING: u64 = (1 << 40) + 7;
+const COUNTING: u64 = (1 << 40) + 6;
 
 /// Whoever counts needs microseconds. One who is stopped at it, or was killed and has a forked
 /// child, costs a count and holds nobody up for longer.
