@@ -1,4 +1,5 @@
 /* R1.5: descriptors, directory, session, signals and environment of a child. */
+#include <stddef.h>
 #include <sys/mman.h>
 
 #include "t.h"
@@ -180,7 +181,8 @@ static void sizes(void)
 	FAILS(E2BIG, cgf_spawn_with(group, "true", argv, NULL, &later.known, &pid, &err));
 	later.known.size = 1 << 20;
 	FAILS(E2BIG, cgf_spawn_with(group, "true", argv, NULL, &later.known, &pid, &err));
-	later.known.size = sizeof(later.known) - 8;
+	/* Less than the first version, which ended with the pidfd. */
+	later.known.size = offsetof(struct cgf_spawn_options, pidfd);
 	FAILS(EINVAL, cgf_spawn_with(group, "true", argv, NULL, &later.known, &pid, &err));
 	later.known.size = 0;
 	FAILS(EINVAL, cgf_spawn_with(group, "true", argv, NULL, &later.known, &pid, &err));
