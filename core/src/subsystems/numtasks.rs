@@ -109,6 +109,7 @@ fn files() -> Vec<ControlFile> {
                 meaning: "What the group has of the parts of the group above, promised and allowed, and into how many its own tasks are divided",
                 unit: "parts",
                 format: "`res=numtasks,min_shares=-3,max_shares=-3,child_shares_divisor=100`; takes any of these, in any order; -1 and -2: as it was; -3: don't care",
+                writers: "whoever may change the root group",
                 errors: &[
                     ("EINVAL", "unknown, twice, or of another `res`; `min_shares` above `max_shares`; more rise of `min_shares` than the group above has unused; `max_shares` above its divisor; a divisor below what the groups below have, or 0; a share of the root"),
                     ("EBUSY", "somebody else changes shares and does not get on with it"),
@@ -134,6 +135,7 @@ fn files() -> Vec<ControlFile> {
                 meaning: "How many tasks there may be in the hierarchy: what all shares are shares of",
                 unit: "tasks",
                 format: "a number; the machine's pid_max if nothing was written",
+                writers: "whoever may change the root group",
                 errors: &[
                     ("EINVAL", "no number from 1 to 2147483647, or less than there are tasks now"),
                     ("EBUSY", "somebody else changes shares and does not get on with it"),
