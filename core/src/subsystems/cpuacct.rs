@@ -60,7 +60,6 @@ impl Subsystem for CpuAcct {
             meaning: "",
             unit: "milliseconds",
             format: "a number",
-            writers: "",
             errors: &[("ENODEV", "cgroup1, and no tree of version 1 has the controller cpuacct")],
             writers: "",
             backends: "",
