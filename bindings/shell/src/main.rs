@@ -31,8 +31,8 @@ use crate::output::Output;
 struct CommandLine {
     /// Mount-style options of the hierarchy, for example backend=cgroup1
     ///
-    /// Separated by commas: subsystems to bind (freezer, signal, beancounter; default:
-    /// the first two); flat, to count charges in a group alone and not above it;
+    /// Separated by commas: subsystems to bind (freezer, signal, beancounter, cpuacct,
+    /// cpuset, namespace, numtasks; default: the first two); flat, to count charges in a group alone and not above it;
     /// backend=auto, cgroup2, cgroup1 or embedded; root=DIR, to open the groups
     /// below a directory that somebody else made; state=DIR, the system that the
     /// hierarchy belongs to; deadline=MS, which bounds rm, kill, exec, attach and
