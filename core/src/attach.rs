@@ -42,6 +42,7 @@ pub struct Attach<'a> {
     options: AttachOptions,
     /// Whether it begins its life by coming: also once it was born.
     is_newborn: bool,
+    has_come: bool,
     threads: OnceLock<Vec<i32>>,
 }
 
@@ -97,6 +98,11 @@ impl<'a> Attach<'a> {
         self.is_newborn
     }
 
+    /// Whether it has arrived, though it may have to go back.
+    pub(crate) fn has_come(&self) -> bool {
+        self.has_come
+    }
+
     /// Whether it is one thread, the others of its process staying where they are.
     pub(crate) fn is_single_task(&self) -> bool {
         matches!(self.whom, Newcomer::Task { .. })
@@ -113,7 +119,7 @@ impl<'a> Attach<'a> {
             Newcomer::Task { pid, tid } => Newcomer::Task { pid, tid },
             Newcomer::Process(_) | Newcomer::Unborn => Newcomer::Process(pid),
         };
-        Attach { whom, from: self.from.clone(), threads: OnceLock::new(), ..*self }
+        Attach { whom, from: self.from.clone(), has_come: true, threads: OnceLock::new(), ..*self }
     }
 }
 
@@ -319,7 +325,7 @@ impl Group {
             Newcomer::Unborn => None,
         });
         let is_newborn = matches!(whom, Newcomer::Unborn);
-        let attach = Attach { group: self, whom, from, options, is_newborn, threads: OnceLock::new() };
+        let attach = Attach { group: self, whom, from, options, is_newborn, has_come: false, threads: OnceLock::new() };
         Agreed::ask(attach, subsystems)
     }
 

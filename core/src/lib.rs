@@ -135,6 +135,33 @@
 //! # }
 //! ```
 //!
+//! # Processors, shares of tasks, CPU time
+//!
+//! Subsystems are combined as they are needed; what each has to say is in its control
+//! files ([`files`]).
+//!
+//! ```
+//! use std::time::Duration;
+//! use cgf::{Hierarchy, Options, Spawn};
+//!
+//! # fn main() -> cgf::Result<()> {
+//! # let name = format!("doc-controllers-{}", std::process::id());
+//! # let name = name.as_str();
+//! let options = Options::parse("freezer,signal,cpuacct,cpuset,numtasks")?;
+//! let jobs = Hierarchy::open(name, &options)?;
+//! let web = jobs.create("web")?;
+//! web.write("cpuset.cpus", "0")?;
+//! jobs.root().write("numtasks.total_numtasks", "400")?;
+//! web.write("numtasks.shares", "max_shares=5")?;
+//! assert_eq!(web.read("numtasks.limit")?, "20\n");
+//!
+//! web.spawn(Spawn::new("true"))?.wait(Duration::from_secs(5))?;
+//! assert!(web.cpu_time()?.usage > Duration::ZERO);
+//! # web.remove()?;
+//! # jobs.unmount()
+//! # }
+//! ```
+//!
 //! # What to know
 //!
 //! * **Errors** ([`Error`]) have an errno, which each function lists, and a

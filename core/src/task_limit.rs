@@ -95,13 +95,6 @@ pub(crate) struct TaskLimit<'a> {
     dir: &'a Dir,
 }
 
-/// What a limit was, to be put back.
-pub(crate) struct Former {
-    wish: Option<u64>,
-    /// What the kernel had, if that was not what the wishes come to.
-    by_hand: Option<Option<u64>>,
-}
-
 impl<'a> TaskLimit<'a> {
     pub(crate) fn new(group: &'a Node, dir: &'a Dir) -> TaskLimit<'a> {
         TaskLimit { group, dir }
@@ -142,18 +135,10 @@ impl<'a> TaskLimit<'a> {
         Ok(if kernels == wishes.smallest() { wishes.of(whose) } else { kernels })
     }
 
-    pub(crate) fn former(&self, whose: Whose) -> Result<Former> {
-        let wishes = Wishes::on(self.group)?;
-        let kernels = self.kernels()?;
-        Ok(Former { wish: wishes.of(whose), by_hand: (kernels != wishes.smallest()).then_some(kernels) })
-    }
-
-    pub(crate) fn put_back(&self, whose: Whose, former: &Former) -> Result<()> {
-        note(self.group, whose, former.wish)?;
-        match former.by_hand {
-            Some(limit) => self.write(limit),
-            None => self.enforce(),
-        }
+    /// Makes a wish what it was.
+    pub(crate) fn put_back(&self, whose: Whose, former: Option<u64>) -> Result<()> {
+        note(self.group, whose, former)?;
+        self.enforce()
     }
 
     fn kernels(&self) -> Result<Option<u64>> {
@@ -221,22 +206,19 @@ mod tests {
         });
     }
 
-    /// What somebody wrote by hand is shown, and put back.
+    /// What somebody wrote by hand is shown until somebody wishes something.
     #[test]
     fn what_was_written_by_hand_stays_until_a_wish() {
         with("7", |group, dir| {
             let limit = TaskLimit::new(group, &dir);
             assert_eq!(limit.shown(Whose::BeanCounter).unwrap(), Some(7));
-            let former = limit.former(Whose::BeanCounter).unwrap();
-            limit.wish(Whose::BeanCounter, Some(5)).unwrap();
-            assert_eq!(limit.kernels().unwrap(), Some(5));
-            limit.put_back(Whose::BeanCounter, &former).unwrap();
-            assert_eq!((limit.kernels().unwrap(), wish(group, Whose::BeanCounter).unwrap()), (Some(7), None));
-            limit.enforce_if_none().unwrap();
-            assert_eq!(limit.kernels().unwrap(), Some(7));
             note(group, Whose::NumTasks, Some(6)).unwrap();
             limit.enforce_if_none().unwrap();
             assert_eq!(limit.kernels().unwrap(), Some(7));
+            limit.wish(Whose::BeanCounter, Some(5)).unwrap();
+            assert_eq!(limit.kernels().unwrap(), Some(5));
+            limit.put_back(Whose::BeanCounter, Some(8)).unwrap();
+            assert_eq!((limit.kernels().unwrap(), wish(group, Whose::BeanCounter).unwrap()), (Some(6), Some(8)));
             limit.wish(Whose::BeanCounter, Some(NONE_FROM)).unwrap();
             assert_eq!((limit.kernels().unwrap(), limit.shown(Whose::BeanCounter).unwrap()), (Some(6), None));
             limit.wish(Whose::NumTasks, None).unwrap();

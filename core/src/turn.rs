@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::time::Duration;
 
+use crate::backend::BackendKind;
 use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
 use crate::holder::{self, Bytes, Holder};
@@ -17,6 +18,15 @@ use crate::sys::lock::{self, Mode};
 pub(crate) struct Turn {
     file: File,
     byte: u64,
+}
+
+/// Which file of a hierarchy's root is locked: of the kernel's, one that whoever was given the
+/// directory may write, who may not always freeze it.
+pub(crate) fn file(backend: BackendKind, freeze_file: &'static str) -> &'static str {
+    match backend {
+        BackendKind::Embedded => freeze_file,
+        BackendKind::Cgroup2 | BackendKind::Cgroup1 => "cgroup.procs",
+    }
 }
 
 impl Turn {

@@ -502,14 +502,15 @@ fn nobody_waits_for_ever() {
         let own = bound_to(backend, "numtasks");
         let group = own.0.create("g").unwrap();
         let freeze = if backend == BackendKind::Cgroup2 { "cgroup.freeze" } else { "freezer.state" };
-        let in_turn = locked(own.0.directory().join(freeze), 7 << 60, 1 << 20);
+        let to_lock = if backend == BackendKind::Embedded { freeze } else { "cgroup.procs" };
+        let in_turn = locked(own.0.directory().join(to_lock), 7 << 60, 1 << 20);
         let options = Options::default().backend(backend).deadline(Duration::from_millis(50));
         let impatient = Hierarchy::open(own.0.name(), &options).unwrap();
         let seen = impatient.open_group("g").unwrap();
         assert_eq!(write(&seen, "shares", "min_shares=5"), Err(libc::EBUSY), "{backend}");
         assert_eq!(write(&impatient.root(), "total_numtasks", "500"), Err(libc::EBUSY), "{backend}");
         assert_eq!(min_shares(&seen), -3, "{backend}");
-        let counting = locked(own.0.directory().join("g").join(freeze), (1 << 40) + 7, 1);
+        let counting = locked(own.0.directory().join("g").join(freeze), (1 << 40) + 6, 1);
         start(&group, &["sleep"]);
         assert_eq!(stat(&group, "Number of successes"), 1, "{backend}");
         drop((in_turn, counting));

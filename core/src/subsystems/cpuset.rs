@@ -156,7 +156,7 @@ impl Subsystem for CpuSet {
         // Where it has gone back to, it is held as everybody there is. Whoever had not come
         // yet, or was never moved, is left alone.
         let pid = attach.pid();
-        if pid == 0 || !is_held_by_us(attach.group())? {
+        if !attach.has_come() || attach.is_newborn() || !is_held_by_us(attach.group())? {
             return Ok(());
         }
         let home = attach.group().hierarchy().group_of(pid)?;

@@ -28,9 +28,13 @@ impl Embedded {
     pub(super) fn cpu_time_of(&self, group: &Node) -> Result<CpuTime> {
         let held = self.lock_to_read()?;
         let mut roll = Roll::read(&self.root)?;
-        let pages = roll.subtree(group)?;
+        let wanted = roll.subtree(group)?;
+        // Parents may be in groups that nobody asks about, and wait for children that are in these:
+        // their books have to know what those had used.
+        let pages = roll.subtree(&self.root)?;
         let times = self.take_stock(&mut roll, &pages, held.is_some())?;
-        Ok(times.into_iter().fold(CpuTime::default(), CpuTime::plus))
+        let times = pages.iter().zip(times).filter(|(page, _)| wanted.contains(page));
+        Ok(times.map(|(_, time)| time).fold(CpuTime::default(), CpuTime::plus))
     }
 
     /// Notes what the members of this very group have used by now, dead ones included who

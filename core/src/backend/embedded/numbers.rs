@@ -4,7 +4,7 @@ use crate::process;
 
 /// How many processes and threads have been made since the machine started; 0
 /// if the kernel does not say.
-pub(super) fn forks() -> u64 {
+pub(crate) fn forks() -> u64 {
     let text = process::read("/proc/stat").unwrap_or_default();
     let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"processes "));
     line.and_then(number).unwrap_or(0)

@@ -14,7 +14,7 @@ use crate::backend::Node;
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::sys::{Errno, dir::Dir};
-use crate::task_limit::{self, Former, TaskLimit, Whose};
+use crate::task_limit::{self, TaskLimit, Whose};
 
 /// The controllers that a hierarchy spans for this.
 pub(super) const CONTROLLERS: [&str; 2] = ["memory", "pids"];
@@ -32,7 +32,8 @@ pub(super) struct Kernel<'a> {
 pub(super) enum Before {
     /// What the kernel showed.
     Text(Vec<u8>),
-    OfTasks(Former),
+    /// What was wished.
+    OfTasks(Option<u64>),
 }
 
 /// What its files are called.
@@ -117,14 +118,14 @@ impl<'a> Kernel<'a> {
     /// What the limit is, to be put back.
     pub(super) fn limit_before(&self) -> Result<Before> {
         match self.task_limit() {
-            Some(limit) => limit.former(Whose::BeanCounter).map(Before::OfTasks),
+            Some(_) => task_limit::wish(self.group, Whose::BeanCounter).map(Before::OfTasks),
             None => self.limit_text().map(Before::Text),
         }
     }
 
     pub(super) fn put_back(&self, before: &Before) -> Result<()> {
         match (before, self.task_limit()) {
-            (Before::OfTasks(former), Some(limit)) => limit.put_back(Whose::BeanCounter, former),
+            (Before::OfTasks(former), Some(limit)) => limit.put_back(Whose::BeanCounter, *former),
             (Before::Text(text), None) => self.write(self.files.limit, text.trim_ascii()),
             // It was taken of this very counter.
             _ => Ok(()),

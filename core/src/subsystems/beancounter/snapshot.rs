@@ -153,9 +153,14 @@ impl Group {
             return region.set_bounds(account, barrier, limit);
         };
         let before = kernel.limit_before()?;
-        kernel.set_limit(limit)?;
-        region.set_bounds(account, barrier, Some(limit)).inspect_err(|_| {
-            // As it was: a refusal leaves nothing half-done.
+        let bounds = region.read(&[account])?.first().map(|figures| (figures.barrier, figures.limit));
+        // First what may be refused: the kernel has no limit for a moment that nobody set.
+        region.set_bounds(account, barrier, Some(limit))?;
+        kernel.set_limit(limit).inspect_err(|_| {
+            // As it was: a failure leaves nothing half-done.
+            if let Some((barrier, limit)) = bounds {
+                let _ = region.set_bounds(account, Some(barrier), Some(limit));
+            }
             let _ = kernel.put_back(&before);
         })
     }

@@ -118,6 +118,10 @@ fn take_back(group: &Group, keeper: &Keeper, list: &List, before: &List) {
         let sets = Sets::of(group.hierarchy())?;
         let turn = turn::take(group.hierarchy())?;
         if sets.own(group.node())?.list(Kind::Cpus) == list {
+            // What others were allowed since may be in the way: then it stays.
+            let mut back = sets.in_effect(group.node())?;
+            back.set_list(Kind::Cpus, before.clone());
+            sets.check(group.node(), keeper, Kind::Cpus, &back)?;
             sets.set_list(group.node(), keeper, Kind::Cpus, before)?;
         }
         drop(turn);

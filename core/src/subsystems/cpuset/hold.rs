@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Kind;
 use super::sets::{Keeper, Sets};
-use crate::backend::BackendKind;
+use crate::backend::{BackendKind, Node, embedded};
 use crate::deadline::Wait;
 use crate::error::{Error, Result};
 use crate::group::Group;
@@ -18,24 +18,51 @@ use crate::sys::{Errno, affinity, affinity::Mask};
 /// After so many passes in a row that moved nobody, those who had ended before they were
 /// looked at have left nobody behind: somebody who gives his life on to a child faster than
 /// he can be looked at would have been met by one of them.
-const QUIET: u32 = 8;
+const QUIET: u32 = 64;
+
+/// So many passes in a row that met everybody on his processors are enough, as for a freeze: a
+/// list that is put together from the processes themselves may miss one who is born meanwhile.
+const CLEAN: u32 = 3;
 
 /// Puts every thread of the group on its processors.
 ///
 /// ETIMEDOUT: some were not there by the hierarchy's deadline. EPERM: another user's. EINVAL:
 /// one may run on none of them.
 pub(super) fn everybody(group: &Group) -> Result<()> {
+    let forks = embedded::numbers::forks();
     hold(group, &|| group.tasks())?;
+    if group.backend()?.kind() == BackendKind::Embedded && embedded::numbers::forks() != forks {
+        // Somebody on this machine was born meanwhile, perhaps here, before he could be looked at: now
+        // they are looked at while they stand still. Where they may not be stopped (the caller is
+        // among them) it is as good as can be.
+        if let Ok(still) = group.hold(group.hierarchy().deadline()) {
+            let held = hold(group, &|| group.tasks());
+            still.give_back()?;
+            held?;
+        }
+    }
     // Those that have what this group has.
     for child in group.node().children()? {
-        let child = child?;
-        let sets = Sets::of(group.hierarchy())?;
-        let follows = matches!(sets.keeper(&child), Ok(Keeper::Library)) && sets.own(&child)?.cpus.is_empty();
-        if follows && !sets.in_effect(&child)?.cpus.is_empty() {
-            everybody(&Group::open(group.hierarchy(), &child.path)?)?;
+        let below =
+            child.and_then(|child| if follows(group, &child)? { everybody(&open(group, &child)?) } else { Ok(()) });
+        match below {
+            // It was removed meanwhile.
+            Err(error) if error.is(libc::ENODEV) || error.is(libc::ENOENT) => {}
+            other => other?,
         }
     }
     Ok(())
+}
+
+fn open(group: &Group, child: &Node) -> Result<Group> {
+    Group::open(group.hierarchy(), &child.path)
+}
+
+/// Whether a group has what the one above it has.
+fn follows(group: &Group, child: &Node) -> Result<bool> {
+    let sets = Sets::of(group.hierarchy())?;
+    let is_told = !matches!(sets.keeper(child)?, Keeper::Library) || !sets.own(child)?.cpus.is_empty();
+    Ok(!is_told && !sets.in_effect(child)?.cpus.is_empty())
 }
 
 /// The same for what has come of one process, and for the descendants it brought.
@@ -51,14 +78,14 @@ pub(super) fn give_back(group: &Group, home: &Group, pid: i32) -> Result<()> {
     }
     let mask = Mask::of(Sets::of(group.hierarchy())?.in_effect(group.node())?.cpus.ranges());
     let is_put = |tid: &i32| affinity::get(*tid).is_ok_and(|now| now == mask);
-    hold(home, &|| Ok(descendants(pid, &|_| true).into_iter().filter(is_put).collect()))
+    hold(home, &|| Ok(family(home, pid)?.into_iter().filter(is_put).collect()))
 }
 
 fn hold(group: &Group, tasks: &dyn Fn() -> Result<Vec<i32>>) -> Result<()> {
     let sets = Sets::of(group.hierarchy())?;
     let deadline = group.hierarchy().deadline();
     let mut wait = Wait::until(deadline);
-    let mut quiet = 0;
+    let (mut quiet, mut clean) = (0, 0);
     loop {
         // What was written last holds, whoever wrote it: asked for each pass.
         let cpus = sets.in_effect(group.node())?.list(Kind::Cpus).clone();
@@ -80,7 +107,8 @@ fn hold(group: &Group, tasks: &dyn Fn() -> Result<Vec<i32>>) -> Result<()> {
             passed = passed.max(found);
         }
         quiet = if passed == Passed::Moved { 0 } else { quiet + 1 };
-        let is_done = passed == Passed::Clean || quiet >= QUIET;
+        clean = if passed == Passed::Clean { clean + 1 } else { 0 };
+        let is_done = clean >= CLEAN || quiet >= QUIET;
         if is_done && sets.in_effect(group.node())?.cpus == cpus {
             return Ok(());
         }

@@ -126,7 +126,11 @@ impl<'a> Sets<'a> {
 
     /// Refuses what the groups around do not allow.
     pub(super) fn check(&self, group: &Node, keeper: &Keeper, kind: Kind, after: &Settings) -> Result<()> {
-        let before = self.own(group)?;
+        let before = match keeper {
+            Keeper::Kernel(_) => self.own(group)?,
+            // What was set nowhere is held, too.
+            Keeper::Library | Keeper::Missing => self.in_effect(group)?,
+        };
         let above = self.above(group, keeper)?;
         let below = self.each_below(group, None)?;
         let beside = match self.parent(group)? {

@@ -99,7 +99,8 @@ pub(crate) fn for_birth(group: &Group, kinds: Namespaces) -> Result<Option<Entry
     })?;
     let missing = Ours::open(kinds)?.missing(&way.note)?;
     let fds = in_order(way.fds).filter(|(kind, _)| missing.contains(*kind));
-    Ok(Some(Entry::Join(fds.map(|(_, fd)| fd).collect())))
+    let fds = fds.map(|(_, fd)| fd).collect();
+    Ok(Some(Entry::Join { fds, user: missing.contains(Namespaces::USER) }))
 }
 
 fn has_threads() -> bool {

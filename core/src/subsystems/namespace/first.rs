@@ -11,6 +11,7 @@ use super::kinds::Namespaces;
 use super::seen::{Seen, Shown};
 use crate::attach::Attach;
 use crate::attribute;
+use crate::backend::BackendKind;
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::holder::SETTERS;
@@ -63,7 +64,7 @@ fn refuse_if_used(group: &Group) -> Result<()> {
 
 /// Whether nobody is in the very group, seen by us or not.
 pub(super) fn is_empty(group: &Group) -> Result<bool> {
-    Ok(group.procs()?.is_empty() && group.unseen_procs()? == 0)
+    Ok(group.procs()?.into_iter().all(is_leaving) && group.unseen_procs()? == 0)
 }
 
 /// What is noted of the first, as far as it is about what the group is bound to.
@@ -77,6 +78,12 @@ pub(super) fn standing_note(group: &Group, kinds: Namespaces) -> Result<Option<S
     let Some(note) = note(group, types(group)?)?.map(|note| note.only(kinds)) else { return Ok(None) };
     let members = group.procs()?;
     Ok(members.iter().any(|&pid| is_process_in(pid, &note)).then_some(note))
+}
+
+/// Whether a process has given up its namespaces: it is ending, and still on the group's list.
+fn is_leaving(pid: i32) -> bool {
+    let has_none = |tid: i32| matches!(Seen::of_task(pid, tid, Namespaces::MNT), Ok(None));
+    has_none(pid) && process::threads(pid).unwrap_or_default().into_iter().all(has_none)
 }
 
 /// Whether one of a process's threads that has not ended, its first if that has not, is in
@@ -111,7 +118,7 @@ impl Others {
             let of_it = |tid: &i32| process::process_of(*tid).is_ok_and(|process| process == pid);
             threads = group.tasks()?.into_iter().filter(is_other).filter(of_it).map(|tid| (pid, tid)).collect();
         }
-        let processes = group.procs()?.into_iter().filter(|&other| other != pid).collect();
+        let processes = group.procs()?.into_iter().filter(|&other| other != pid && !is_leaving(other)).collect();
         Ok(Others { processes, threads, are_unseen: group.unseen_procs()? > 0 })
     }
 
@@ -129,26 +136,49 @@ impl Others {
 /// [`settle`].
 pub(super) fn may_come(attach: &Attach<'_>) -> Result<()> {
     let group = attach.group();
-    // Who is not born yet is in no namespaces; who is a member stays one.
-    if attach.is_birth() || attach.from() == Some(group.path()) {
-        return Ok(());
-    }
     let kinds = types(group)?;
-    if kinds.is_empty() {
+    if kinds.is_empty() || is_member(attach)? {
         return Ok(());
     }
-    let seen = Seen::of_all(attach.pid(), attach.threads(), kinds)?;
     let others = Others::than(attach)?;
     if others.are_none() {
-        return must_be_from_parent(attach);
+        forget_the_former_first(attach)?;
+        return if attach.is_birth() { Ok(()) } else { must_be_from_parent(attach) };
     }
     match note(group, kinds)?.filter(|note| others.are_in(note)) {
-        Some(note) => must_be_same(attach, &seen, &note),
-        None => {
-            let why = format!("{group} has members, and none of them is in the namespaces of who came first");
-            Err(Error::new(libc::EPERM, why))
-        }
+        // Who is not born yet is in no namespaces.
+        Some(_) if attach.is_birth() => Ok(()),
+        Some(note) => must_be_same(attach, &Seen::of_all(attach.pid(), attach.threads(), kinds)?, &note),
+        None => Err(nobody_is_in_them(group)),
     }
+}
+
+/// Who is a member stays one. On version 1 a process whose first thread is in the group may have
+/// others elsewhere.
+fn is_member(attach: &Attach<'_>) -> Result<bool> {
+    let group = attach.group();
+    let is_there = attach.from() == Some(group.path());
+    Ok(is_there && (attach.is_single_task() || group.backend()?.kind() != BackendKind::Cgroup1))
+}
+
+/// Takes the note of one off who has left: who settles next is the first, and finds no note
+/// that it could not check.
+fn forget_the_former_first(attach: &Attach<'_>) -> Result<()> {
+    let group = attach.group();
+    if attribute::get(group.node(), FIRST)?.is_none() {
+        return Ok(());
+    }
+    let _turn = turn(group)?;
+    // Somebody may have come by now, who has noted himself or waits for the turn to.
+    if Others::than(attach)?.are_none() {
+        attribute::remove(group.node(), FIRST)?;
+    }
+    Ok(())
+}
+
+fn nobody_is_in_them(group: &Group) -> Error {
+    let why = format!("{group} has members, and none of them is in the namespaces of who came first");
+    Error::new(libc::EPERM, why)
 }
 
 /// Somebody has come, and is first, or proves to be in the group's namespaces.
@@ -158,7 +188,7 @@ pub(super) fn may_come(attach: &Attach<'_>) -> Result<()> {
 pub(super) fn settle(attach: &Attach<'_>) -> Result<()> {
     let group = attach.group();
     // Whoever binds the group after this look finds that it has a member.
-    if attach.from() == Some(group.path()) || types(group)?.is_empty() {
+    if is_member(attach)? || types(group)?.is_empty() {
         return Ok(());
     }
     let _turn = turn(group)?;
@@ -171,14 +201,24 @@ pub(super) fn settle(attach: &Attach<'_>) -> Result<()> {
     match note {
         // It was proved to one who is leaving, or is the first again.
         Some(note) if seen.difference(&note).is_none() => Ok(()),
-        Some(note) if Others::than(attach)?.are_in(&note) => must_be_same(attach, &seen, &note),
-        _ => {
-            if !attach.is_newborn() {
-                must_be_from_parent(attach)?;
+        Some(note) => {
+            let others = Others::than(attach)?;
+            match others.are_in(&note) {
+                true => must_be_same(attach, &seen, &note),
+                // Members whom we may not see may be in them.
+                false if !others.are_none() => Err(nobody_is_in_them(group)),
+                false => be_first(attach, &seen),
             }
-            attribute::must_set(group.node(), FIRST, &seen.to_string())
         }
+        None => be_first(attach, &seen),
     }
+}
+
+fn be_first(attach: &Attach<'_>, seen: &Seen) -> Result<()> {
+    if !attach.is_newborn() {
+        must_be_from_parent(attach)?;
+    }
+    attribute::must_set(attach.group().node(), FIRST, &seen.to_string())
 }
 
 /// The rule for the first (R10.1).

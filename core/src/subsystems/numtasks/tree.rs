@@ -71,7 +71,8 @@ pub(super) fn change(group: &Group, change: Change) -> Result<()> {
         None => None,
     };
     rules::check(old, new, Neighbours { above, below: given(group.node())? })?;
-    if new == old {
+    // What somebody left who was killed after he had noted the same is settled, too.
+    if new == old && attribute::get(hierarchy.root_node(), UNSETTLED)?.is_none() {
         return Ok(());
     }
     // What the group above may have is not changed by this.
@@ -105,7 +106,11 @@ pub(super) fn change_total(hierarchy: &Hierarchy, number: u32) -> Result<()> {
     attribute::must_be_there(root)?;
     total::must_hold(&hierarchy.root(), number)?;
     let old = total::noted(root)?;
-    if old == Some(number) {
+    if old.is_none() && task_limit::wish(root, Whose::NumTasks)?.is_some() {
+        let why = format!("the root of hierarchy {hierarchy} is a group of another one, which limits it");
+        return Err(Error::new(libc::EBUSY, why));
+    }
+    if old == Some(number) && attribute::get(root, UNSETTLED)?.is_none() {
         return Ok(());
     }
     let settle = |extent| settle_all(hierarchy, extent);
@@ -234,7 +239,8 @@ fn settle_below(backend: &dyn Backend, group: &Node, count: Option<u64>, divisor
         let settled = child.and_then(|child| {
             let shares = of(&child)?;
             let count = rules::count(shares.max, count, divisor);
-            let is_beyond_limits = count.is_some_and(|count| count >= task_limit::NONE_FROM);
+            // No limit to the kernel, which says nothing of those further down.
+            let is_beyond_limits = count.is_none_or(|count| count >= task_limit::NONE_FROM);
             if limit(backend, &child, count, extent)? || is_beyond_limits || extent == Extent::All {
                 settle_below(backend, &child, count, shares.divisor, extent)?;
             }
@@ -256,7 +262,11 @@ fn limit(backend: &dyn Backend, group: &Node, count: Option<u64>, extent: Extent
     }
     task_limit::note(group, Whose::NumTasks, count)?;
     if let Some(dir) = task_limit::directory(backend, group)? {
-        TaskLimit::new(group, &dir).enforce()?;
+        match TaskLimit::new(group, &dir).enforce() {
+            // Somebody else's directory in which nobody has shares.
+            Err(error) if !is_new && count.is_none() && error.is(libc::EACCES) => {}
+            other => other?,
+        }
     }
     Ok(is_new)
 }

@@ -8,16 +8,25 @@ use crate::sys::{Errno, last_errno};
 pub(crate) enum Entry {
     /// It makes new ones of these kinds (unshare(2)).
     New(u64),
-    /// It joins these, in this order (setns(2)).
-    Join(Vec<OwnedFd>),
+    /// It joins these, in this order (setns(2)); whether a user namespace is among them.
+    Join { fds: Vec<OwnedFd>, user: bool },
 }
 
 impl Entry {
-    /// In the child. The number of the step that failed, and its errno.
+    /// In the child. Who comes into a user namespace can be looked into by its root as soon
+    /// as it is there, and the child has the memory of a caller who may know secrets: not before
+    /// it executes its program. (A caller without privileges could not see it either then,
+    /// and has none that the namespace's root, who is its own user, could not get.)
+    ///
+    /// The number of the step that failed, and its errno.
     pub(super) fn take(&self) -> Result<(), (u8, Errno)> {
         let failed = |step| (step, last_errno());
         let kinds = match self {
-            Entry::Join(fds) => {
+            Entry::Join { fds, user } => {
+                // SAFETY: no arguments; five integers.
+                if *user && unsafe { libc::geteuid() == 0 && libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) == -1 } {
+                    return Err(failed(6));
+                }
                 return fds.iter().try_for_each(|fd| {
                     // SAFETY: two integers; this child has one thread and nobody's memory.
                     if unsafe { libc::setns(fd.as_raw_fd(), 0) } == 0 { Ok(()) } else { Err(failed(6)) }
