@@ -126,6 +126,11 @@ pub(crate) fn look(backend: &dyn Backend, group: &Node, file: impl AsFd) -> Resu
     Guarded::new(backend, group)?.refuse_if_leased(&file)
 }
 
+/// The same for a group that is known by its path in the whole tree ([`Backend::homes`]).
+pub(crate) fn look_at_home(backend: &dyn Backend, home: &Node, file: impl AsFd) -> Result<()> {
+    Guarded { backend, node: home, whole: home.path.clone() }.refuse_if_leased(&file)
+}
+
 /// Leave to take a process or a thread away from wherever in the tree it is. Of
 /// groups whose freeze file we may not open nobody is asked.
 pub(crate) fn leave(backend: &dyn Backend, whom: Whom<'_>, wait: &mut Wait<'_>) -> Result<Vec<Passage<File>>> {

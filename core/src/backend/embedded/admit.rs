@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 
+use rustix::fs::OFlags;
+
+use super::file::REQUEST;
 use super::members::{self, children};
 use super::records::{Key, Record, Roll, key_of};
 use super::request::Request;
 use super::{Embedded, numbers, pass, stopped};
-use crate::backend::{Admission, Node};
+use crate::backend::{Admission, Node, guard};
 use crate::error::{Error, Result};
 use crate::process::{self, Process, Stat};
 use crate::sys::Errno;
@@ -39,6 +42,7 @@ impl Embedded {
                 return Ok(());
             }
             if let Some(from) = from {
+                self.refuse_if_leased(&roll, from)?;
                 self.poke_helpers(&roll, from)?;
             }
             let record = match how {
@@ -67,6 +71,18 @@ impl Embedded {
         }
         // The caller itself, into a group that freezes: it stops with it.
         self.stop_caller(group)
+    }
+
+    /// EBUSY: a checkpoint holds the group that somebody is in. Whoever takes him away has leave
+    /// to, but of where he was when that was asked for, and others may have moved him since. Under
+    /// our lock he stays where he is, and a checkpoint that begins looks at its members under it.
+    fn refuse_if_leased(&self, roll: &Roll, page: usize) -> Result<()> {
+        let home = Node { dir: roll.dir(&self.root, page)?, path: roll.pages[page].path.clone() };
+        match home.dir.open_file(REQUEST, OFlags::RDONLY) {
+            Ok(file) => guard::look_at_home(self, &home, file),
+            Err(Errno::NOENT | Errno::NODEV | Errno::ACCESS | Errno::PERM) => Ok(()),
+            Err(errno) => Err(home.failed(errno, "opening the freeze file")),
+        }
     }
 
     /// Takes back a record that was made by mistake.
