@@ -94,7 +94,7 @@ impl fmt::Display for List {
 
 fn range(part: &str) -> Result<(u32, u32)> {
     let (first, last) = part.split_once('-').unwrap_or((part, part));
-    let (first, last) = (number(first.trim(), part)?, number(last.trim(), part)?);
+    let (first, last) = (number(first, part)?, number(last, part)?);
     if last < first {
         return Err(Error::new(libc::EINVAL, format!("{part:?} ends before it begins")));
     }
