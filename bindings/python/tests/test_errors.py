@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +126,14 @@ def test_the_version_is_the_packages() -> None:
 def test_the_readme_does_what_it_says(
     backend: Backend, unique_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    example, counting, telling = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    example, apart, counting, telling = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert 'cgf.Hierarchy("jobs")' in example
     example = example.replace('"jobs"', f'"{unique_name}", backend="{backend}"')
     exec(compile(example, str(README), "exec"), {})
+    assert apart.count('cgf.Hierarchy("apart", ') == 2
+    apart = apart.replace('cgf.Hierarchy("apart", ', f'cgf.Hierarchy("{unique_name}", backend="{backend}", ')
+    # It forks: not within the process of the tests.
+    subprocess.run([sys.executable, "-c", f"import os, signal, cgf\n{apart}"], check=True, timeout=60)
     names: dict[str, Any] = {"cgf": cgf}
     exec(compile(counting, str(README), "exec"), names)
     exec(compile(telling, str(README), "exec"), names)
