@@ -385,6 +385,7 @@ getting_stuck() {
     cat "$fuse_mount/file" {fuse_fd}>&- >/dev/null 2>&1 &
     local cat=$!
     started+=("$cat")
+    check "cat asks" eventually grep -qx "asked $cat" "$scratch/fuse.out"
     check "cat waits for an answer" eventually grep -q request_wait_answer "/proc/$cat/wchan"
     works "attach the stuck" attach "$h:stuck" "$cat"
     fails "freeze: stuck" "blocked by $cat (cat) D in request_wait_answer" freeze "$h:stuck" --deadline 200ms

@@ -390,14 +390,14 @@ impl Play {
 
     fn get_stuck(&mut self, name: &str, group: &str) -> Result<Result<String, Failure>, String> {
         let server = SilentServer::start()?;
+        let server = self.server.insert(server);
         let file = server.file().display().to_string();
-        self.server = Some(server);
         let actor = stage::actor()?.display().to_string();
         Ok(match self.driver.ask(&["spawn", group, &actor, "ask", &file]) {
             Ok(pid) => {
                 let pid = pid.trim().parse().map_err(|_| format!("{pid:?} is no pid"))?;
                 self.actors.insert(name.to_owned(), pid);
-                stage::wait_until_stuck(pid)?;
+                server.wait_until_stuck(pid)?;
                 Ok(String::new())
             }
             failure => failure,

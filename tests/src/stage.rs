@@ -1,7 +1,6 @@
 //! The actors of a case, and what they really do according to the kernel.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -110,6 +109,8 @@ pub fn start_outside(part: &[&str]) -> Result<Child, String> {
 pub struct SilentServer {
     server: Child,
     directory: PathBuf,
+    /// What it says, a line each: "ready", "asked PID".
+    said: PathBuf,
 }
 
 impl SilentServer {
@@ -117,25 +118,42 @@ impl SilentServer {
     pub fn start() -> Result<SilentServer, String> {
         let command = std::env::var_os("CGF_COMMAND").ok_or("CGF_COMMAND does not name the cgf command")?;
         let directory = std::env::temp_dir().join(unique("cgf-silent"));
-        fs::create_dir(&directory).map_err(|error| format!("making {}: {error}", directory.display()))?;
-        let mut server = Command::new(command)
+        let said = directory.with_extension("said");
+        let failed = |error| format!("making {}: {error}", directory.display());
+        fs::create_dir(&directory).map_err(failed)?;
+        let out = fs::File::create(&said).map_err(failed)?;
+        let server = Command::new(command)
             .arg("__silent-fuse")
             .arg(&directory)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(out)
             .spawn()
             .map_err(|error| format!("starting the silent server: {error}"))?;
-        let mut line = String::new();
-        if let Some(out) = server.stdout.take() {
-            let _ = BufReader::new(out).read_line(&mut line);
-        }
-        let silent = SilentServer { server, directory };
-        if line.trim() == "ready" { Ok(silent) } else { Err(format!("the silent server says {line:?}")) }
+        let mut silent = SilentServer { server, directory, said };
+        wait_for("the silent server to be ready, or to end", || {
+            let ended = silent.server.try_wait().ok()?.is_some();
+            (ended || silent.has_said("ready")).then_some(())
+        })?;
+        if silent.has_said("ready") { Ok(silent) } else { Err("the silent server ended, see what it said".into()) }
     }
 
     /// A file that nothing will ever be heard of.
     pub fn file(&self) -> PathBuf {
         self.directory.join("file")
+    }
+
+    /// Waits until a process sleeps in this silence, from which SIGKILL does not wake
+    /// it: that ends a request only as long as the server has not read it.
+    pub fn wait_until_stuck(&self, pid: i32) -> Result<(), String> {
+        wait_for(&format!("actor {pid} to be stuck in the file system"), || {
+            let place = fs::read_to_string(format!("/proc/{pid}/wchan")).ok()?;
+            let asked = self.has_said(&format!("asked {pid}"));
+            (asked && place.trim() == "request_wait_answer").then_some(())
+        })
+    }
+
+    fn has_said(&self, line: &str) -> bool {
+        fs::read_to_string(&self.said).is_ok_and(|said| said.lines().any(|said| said == line))
     }
 }
 
@@ -145,15 +163,8 @@ impl Drop for SilentServer {
         drop(self.server.stdin.take());
         let _ = self.server.wait();
         let _ = fs::remove_dir(&self.directory);
+        let _ = fs::remove_file(&self.said);
     }
-}
-
-/// Waits until a process sleeps in that server's silence.
-pub fn wait_until_stuck(pid: i32) -> Result<(), String> {
-    wait_for(&format!("actor {pid} to be stuck in the file system"), || {
-        let place = fs::read_to_string(format!("/proc/{pid}/wchan")).ok()?;
-        (place.trim() == "request_wait_answer").then_some(())
-    })
 }
 
 /// Whether there is something of this name.

@@ -189,7 +189,7 @@ fn a_removal_names_who_does_not_die() {
         let file = server.file();
         let stuck = start(&group, &["ask", file.to_str().unwrap()]);
         let other = start(&group, &["sleep"]);
-        stage::wait_until_stuck(stuck).unwrap();
+        server.wait_until_stuck(stuck).unwrap();
 
         let began = Instant::now();
         let error = group.remove_with(KILL).unwrap_err();
@@ -279,7 +279,7 @@ fn a_rollback_without_descriptors_is_a_rollback() {
         let below = own.0.create("g/1/2/3/4/5/6").unwrap();
         let stuck = start(&group, &["ask", server.file().to_str().unwrap()]);
         let spinner = start(&below, &["spin"]);
-        stage::wait_until_stuck(stuck).unwrap();
+        server.wait_until_stuck(stuck).unwrap();
         let mut driver = Driver::start(Surface::Rust.command().unwrap()).unwrap();
         let options = format!("backend={backend},deadline=10000");
         driver.ask(&["hierarchy", own.0.name().to_str().unwrap(), &options]).unwrap();

@@ -23,8 +23,9 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// The server: mounts, says "ready", and unmounts at the end of standard input.
-/// If it is killed the kernel aborts the mount, so nobody stays blocked.
+/// The server: mounts, says "ready", then "asked" and the pid of each who asks, whom
+/// no SIGKILL ends from then on; and unmounts at the end of standard input. If it is
+/// killed the kernel aborts the mount, so nobody stays blocked.
 pub fn serve(mountpoint: &Path, output: &mut Output) -> Result<(), Failure> {
     let fuse = File::options().read(true).write(true).open("/dev/fuse");
     let fuse = fuse.map_err(|error| Failure::system("opening /dev/fuse", error))?;
@@ -36,7 +37,7 @@ pub fn serve(mountpoint: &Path, output: &mut Output) -> Result<(), Failure> {
     let served = begin(&fuse).and_then(|()| {
         output.line("ready")?;
         output.flush()?;
-        ignore_all(&fuse)
+        ignore_all(&fuse, output)
     });
     abort(mountpoint);
     served
@@ -46,19 +47,28 @@ pub fn serve(mountpoint: &Path, output: &mut Output) -> Result<(), Failure> {
 const LARGEST: usize = 64 * 1024;
 /// FUSE_INIT, the only request that gets an answer.
 const INIT: u32 = 26;
+/// struct fuse_in_header: len, opcode, unique (64 bits), nodeid (64), uid, gid, pid, …
+const HEADER: usize = 40;
 
 /// Answers the kernel's INIT, which is the first thing it sends.
 fn begin(mut fuse: &File) -> Result<(), Failure> {
     let mut request = vec![0; LARGEST];
     let length = fuse.read(&mut request).map_err(|error| Failure::system("reading from /dev/fuse", error))?;
-    let word = |at: usize| request.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-    // struct fuse_in_header: len, opcode, unique (64 bits), …
-    let opcode = word(4).map(u32::from_ne_bytes);
-    if length < 40 || opcode != Some(INIT) {
+    let opcode = word(&request[..length], 4);
+    if length < HEADER || opcode != Some(INIT) {
         return Err(Failure::plain(format!("the kernel began with request {opcode:?}, not with INIT")));
     }
     let unique = request.get(8..16).unwrap_or_default();
     fuse.write_all(&answer(unique)).map_err(|error| Failure::system("answering INIT", error))
+}
+
+/// Who sent a request; nobody, if it is the kernel's own.
+fn asker(request: &[u8]) -> Option<u32> {
+    word(request, 32).filter(|&pid| pid != 0)
+}
+
+fn word(request: &[u8], at: usize) -> Option<u32> {
+    request.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes)
 }
 
 /// struct fuse_out_header and struct fuse_init_out (fuse.h), protocol 7.23: the
@@ -85,7 +95,11 @@ fn answer(unique: &[u8]) -> Vec<u8> {
 
 /// Takes every request and answers none, until standard input ends or somebody
 /// else unmounts.
-fn ignore_all(mut fuse: &File) -> Result<(), Failure> {
+fn ignore_all(mut fuse: &File, output: &mut Output) -> Result<(), Failure> {
+    // A request may be withdrawn between the poll and the read, which must not wait for
+    // the next one then.
+    rustix::fs::fcntl_setfl(fuse, rustix::fs::OFlags::NONBLOCK)
+        .map_err(|errno| Failure::system("setting up /dev/fuse", errno))?;
     let stdin = std::io::stdin();
     let mut request = vec![0; LARGEST];
     loop {
@@ -104,10 +118,12 @@ fn ignore_all(mut fuse: &File) -> Result<(), Failure> {
         if asked.intersects(PollFlags::ERR | PollFlags::HUP) {
             return Ok(());
         }
-        // A request may be withdrawn between the poll and the read; then there
-        // is nothing to take.
-        if asked.contains(PollFlags::IN) {
-            let _ = fuse.read(&mut request);
+        if asked.contains(PollFlags::IN)
+            && let Ok(length) = fuse.read(&mut request)
+            && let Some(pid) = asker(&request[..length])
+        {
+            output.line(format!("asked {pid}"))?;
+            output.flush()?;
         }
     }
 }
