@@ -11,11 +11,10 @@
 //!
 //! After a refusal, `cancel_attach` goes to those who had agreed, last first.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 
-use crate::backend::guard::{self, Passage};
+use crate::backend::guard::{self, Leave};
 use crate::backend::stage::Whom;
 use crate::backend::{self, Admission, BackendKind};
 use crate::deadline::Wait;
@@ -253,7 +252,7 @@ impl Group {
         if agreed.is_followed() || backend.is_spanning() {
             self.come(Whom::Task(tid), &agreed, pid)?;
         } else {
-            let _passages = self.leave_for_it(Whom::Task(tid))?;
+            let _leave = self.leave_for_it(Whom::Task(tid))?;
             release::using(self, || backend.admit_task(self.node(), tid))?;
         }
         // A number read and then used: the thread may have ended in between,
@@ -286,7 +285,7 @@ impl Group {
         if agreed.is_followed() || backend.is_spanning() {
             self.come(Whom::Process(process), &agreed, pid)?;
         } else {
-            let _passages = self.leave_for_it(Whom::Process(process))?;
+            let _leave = self.leave_for_it(Whom::Process(process))?;
             release::using(self, || backend.admit(self.node(), process, Admission::Attached))?;
         }
         self.prove(process)?;
@@ -337,12 +336,12 @@ impl Group {
         // may have to go back there.
         let home = agreed.attach.from().and_then(|path| Group::open(self.hierarchy(), path).ok());
         let kept = home.as_ref().map(release::begin_use).transpose()?;
-        let passages = self.leave_for_it(whom)?;
+        let leave = self.leave_for_it(whom)?;
         let deadline = self.hierarchy().deadline();
         let (mut staged, entered) = release::using(self, || backend.stage(self.node(), whom, deadline))?;
         // A checkpoint that begins where it comes from, or goes to, sees from now on
         // that somebody may have to go back there, or is on the way in.
-        drop(passages);
+        drop(leave);
         // A callback may have taken its time: that is not counted.
         match agreed.tell(pid).and_then(|()| staged.settle(self.hierarchy().deadline())) {
             Ok(()) => Ok(()),
@@ -358,7 +357,7 @@ impl Group {
     }
 
     /// Leave to take somebody away from where it is.
-    fn leave_for_it(&self, whom: Whom<'_>) -> Result<Vec<Passage<File>>> {
+    fn leave_for_it(&self, whom: Whom<'_>) -> Result<Leave> {
         guard::leave(self.backend()?, whom, &mut Wait::until(self.hierarchy().deadline()))
     }
 

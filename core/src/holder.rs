@@ -16,6 +16,9 @@ use crate::sys::{self, Errno};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes(u64);
 
+/// Not who locks, but whom he moves, for reading; on a file whose first bytes mean nothing
+/// else ([`moving`](crate::backend::moving)).
+pub(crate) const MOVED: Bytes = Bytes(0);
 /// Whoever acts upon the group, for reading.
 pub(crate) const WORKERS: Bytes = Bytes(1 << 60);
 /// Whoever begins a lease on it, for writing.
@@ -60,6 +63,16 @@ impl Holder {
     /// This one, if it is the caller's process still and no child that was forked.
     pub(crate) fn or_this_process(self) -> Result<Holder> {
         if self.pid == process::this_process() { Ok(self) } else { Holder::this_process() }
+    }
+
+    /// Another process, by the number by which this one knows it.
+    pub(crate) fn beside(self, pid: i32) -> Holder {
+        Holder { pid, start_time: 0, ..self }
+    }
+
+    /// The number of such a one, for whom it is the same.
+    pub(crate) fn as_seen_by(self, process: Holder) -> Option<i32> {
+        (self.namespace == process.namespace).then_some(self.pid)
     }
 
     fn id(self) -> u64 {
@@ -107,14 +120,12 @@ impl Bytes {
     /// Somebody alive who has such a lock that one of ours would not be had; which
     /// byte, and who it is, for a message.
     pub(crate) fn held(self, file: impl AsFd, mode: Mode) -> Result<Option<(u64, String)>> {
-        let failed = |errno| Error::os(errno, "looking at the locks of a freeze file");
-        let mut next = Some(self.0..self.0 + (1 << 60));
-        let mut unseen: Vec<Range<u64>> = Vec::new();
-        // The kernel tells of one lock in a range, any of them. More than these, all
-        // void, are a thousand forked children of holders that were killed.
-        for _ in 0..1000 {
-            let Some(range) = next.take().or_else(|| unseen.pop()) else { return Ok(None) };
-            let Some(found) = lock::any_locked(&file, range.clone(), mode).map_err(failed)? else { continue };
+        for (count, found) in self.locked(&file, mode).enumerate() {
+            let found = found?;
+            // As many, all void, are a thousand forked children of holders that were killed.
+            if count == 1000 {
+                return Ok(Some((self.0, "somebody among more than can be looked at".to_owned())));
+            }
             if found.end - found.start > 1 {
                 return Ok(Some((found.start, "somebody who has many bytes locked".to_owned())));
             }
@@ -123,9 +134,30 @@ impl Bytes {
             if holder.is_alive().map_err(unknown)? {
                 return Ok(Some((found.start, holder.name())));
             }
-            unseen.extend([range.start..found.start, found.end..range.end].into_iter().filter(|part| !part.is_empty()));
         }
-        Ok(Some((self.0, "somebody among more than can be looked at".to_owned())))
+        Ok(None)
+    }
+
+    /// The bytes that others have locked so that such a lock of ours would not be had; of
+    /// each only what it was when it was asked for.
+    pub(crate) fn locked<'a>(self, file: &'a impl AsFd, mode: Mode) -> impl Iterator<Item = Result<Range<u64>>> + 'a {
+        // The kernel tells of one lock in a range, any of them.
+        let all = self.0..self.0 + (1 << 60);
+        let mut unseen = vec![all];
+        std::iter::from_fn(move || {
+            while let Some(range) = unseen.pop() {
+                match lock::any_locked(file, range.clone(), mode) {
+                    Ok(Some(found)) => {
+                        let rest = [range.start..found.start, found.end..range.end];
+                        unseen.extend(rest.into_iter().filter(|part| !part.is_empty()));
+                        return Some(Ok(found));
+                    }
+                    Ok(None) => {}
+                    Err(errno) => return Some(Err(Error::os(errno, "looking at the locks of a file"))),
+                }
+            }
+            None
+        })
     }
 }
 
@@ -164,7 +196,7 @@ mod tests {
     #[test]
     fn a_byte_says_who_holds_it() {
         let holder = Holder { namespace: 0x3ffc, pid: (1 << 22) - 1, start_time: 0xff_ffff };
-        for bytes in [WORKERS, BEGINNERS, ENDERS, REFERENCES, KEEPERS, SETTERS, SHARERS] {
+        for bytes in [MOVED, WORKERS, BEGINNERS, ENDERS, REFERENCES, KEEPERS, SETTERS, SHARERS] {
             assert!((bytes.0..bytes.0 + (1 << 60)).contains(&bytes.of(holder)));
             assert_eq!(Holder::from(bytes.of(holder)), holder);
         }

@@ -102,6 +102,10 @@ impl Backend for Cgroup2 {
         self.tree.homes(whom)
     }
 
+    fn movers_file(&self) -> Result<Option<File>> {
+        self.tree.movers_file()
+    }
+
     fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<Dir> {
         tree::create(parent, name, self.freeze_file(), &self.mirrors)
     }

@@ -21,6 +21,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use super::lease;
+use super::moving::Moving;
 use super::stage::Whom;
 use super::{Backend, Node};
 use crate::attribute;
@@ -131,10 +132,18 @@ pub(crate) fn look_at_home(backend: &dyn Backend, home: &Node, file: impl AsFd) 
     Guarded { backend, node: home, whole: home.path.clone() }.refuse_if_leased(&file)
 }
 
+/// Leave to take somebody away, for as long as that takes.
+#[must_use = "it ends when it is dropped"]
+pub(crate) struct Leave {
+    _passages: Vec<Passage<File>>,
+    _moving: Moving,
+}
+
 /// Leave to take a process or a thread away from wherever in the tree it is. Of
 /// groups whose freeze file we may not open nobody is asked.
-pub(crate) fn leave(backend: &dyn Backend, whom: Whom<'_>, wait: &mut Wait<'_>) -> Result<Vec<Passage<File>>> {
+pub(crate) fn leave(backend: &dyn Backend, whom: Whom<'_>, wait: &mut Wait<'_>) -> Result<Leave> {
     let id = whom.id();
+    let moving = Moving::of(backend, whom)?;
     loop {
         let homes = backend.homes(whom)?;
         let mut passages = Vec::new();
@@ -147,7 +156,7 @@ pub(crate) fn leave(backend: &dyn Backend, whom: Whom<'_>, wait: &mut Wait<'_>) 
             let home = Guarded { backend, node, whole: node.path.clone() };
             let passage = Passage::announce(backend, node, file, WORKERS)?;
             if let Err(error) = home.refuse_if_leased(&passage.file) {
-                drop((passage, passages));
+                drop((passage, passages, moving));
                 step_back();
                 return Err(error.context(format_args!("taking {id} away")));
             }
@@ -156,7 +165,7 @@ pub(crate) fn leave(backend: &dyn Backend, whom: Whom<'_>, wait: &mut Wait<'_>) 
         // Somebody may have moved it before we had the passage.
         let is_there = |node: &Node| homes.iter().any(|home| home.path == node.path);
         if backend.homes(whom)?.iter().all(is_there) {
-            return Ok(passages);
+            return Ok(Leave { _passages: passages, _moving: moving });
         }
         wait.pause(PAUSE)
             .map_err(|_| Error::new(libc::EBUSY, format!("{id} is moved from group to group by somebody")))?;

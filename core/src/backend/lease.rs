@@ -18,6 +18,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use super::guard::{Guarded, PAUSE};
+use super::moving;
 use super::passing::MAKER;
 use super::{Backend, Node};
 use crate::attribute;
@@ -285,7 +286,7 @@ impl Guarded<'_> {
         Ok(())
     }
 
-    /// A group that somebody is at work on, its freeze file, and who it is.
+    /// A group that somebody is at work on, the file that tells so, and who it is.
     fn find_others(&self, free: &mut HashSet<Place>) -> Result<Option<(GroupPath, File, String)>> {
         let mut found = None;
         self.node.walk(&mut |node| {
@@ -311,6 +312,12 @@ impl Guarded<'_> {
             }
             Ok(())
         })?;
+        // Nobody comes any more: whom somebody may still take away is in there by now.
+        if found.is_none()
+            && let Some((file, who)) = moving::find(self)?
+        {
+            found = Some((self.node.path.clone(), file, who));
+        }
         Ok(found)
     }
 }
@@ -427,7 +434,7 @@ fn unless_interrupted(ended: Ended, passed: Error) -> Error {
 fn held_up(path: &GroupPath, file: &File, why: &str) -> Error {
     let who: Vec<String> = lockers(file).iter().take(5).map(i32::to_string).collect();
     let who = if who.is_empty() { "nobody that we may see".to_owned() } else { format!("process {}", who.join(", ")) };
-    let why = format!("no checkpoint of group {path} can begin: {why}; its freeze file is locked by {who}");
+    let why = format!("no checkpoint of group {path} can begin: {why}; the lock is held by {who}");
     Error::new(libc::EBUSY, why)
 }
 

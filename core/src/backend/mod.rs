@@ -24,6 +24,7 @@ pub(crate) mod embedded;
 pub(crate) mod guard;
 pub(crate) mod lease;
 mod mirrors;
+pub(crate) mod moving;
 pub(crate) mod passing;
 mod probe;
 pub(crate) mod stage;
@@ -216,6 +217,12 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// The groups that somebody is in, by their paths in the whole tree: one, or
     /// several if threads were moved singly. None: outside of that tree. ESRCH.
     fn homes(&self, whom: Whom<'_>) -> Result<Vec<Node>>;
+
+    /// The file on which movers say whom they move ([`moving`]). None: every move is under
+    /// a lock of the backend's, or it is not ours to open.
+    fn movers_file(&self) -> Result<Option<File>> {
+        Ok(None)
+    }
 
     /// Makes a group, and opens its directory. EEXIST.
     fn create(&self, parent: &Node, name: &OsStr) -> sys::Result<Dir>;

@@ -10,7 +10,7 @@ use std::fs::File;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::{Backend, Node};
+use super::{Backend, Node, moving};
 use crate::process;
 use crate::sys::lock::{self, Mode as Lock};
 use crate::sys::{self, Errno, dir::Dir};
@@ -84,13 +84,18 @@ impl Drop for Passing {
 
 /// Moves whoever is in one group to another, by `tasks` or `cgroup.procs`.
 pub(super) fn move_all(from: &Dir, to: &Dir, file: &str) {
-    let Ok(inside) = from.read(file) else { return };
-    // 0 is a process that our pid namespace does not show; written back it would
-    // mean ourselves.
-    for id in process::numbers(&inside).into_iter().filter(|&id| id > 0) {
+    for id in members(from, file) {
         // A failure means that it died.
         let _ = to.write(file, id.to_string().as_bytes());
     }
+}
+
+/// Who can be moved out of a passing group by this file.
+pub(super) fn members(dir: &Dir, file: &str) -> Vec<i32> {
+    let inside = dir.read(file).unwrap_or_default();
+    // 0 is a process that our pid namespace does not show; written back it would
+    // mean ourselves.
+    process::numbers(&inside).into_iter().filter(|&id| id > 0).collect()
 }
 
 /// Clears away what killed makers left in a group: whoever is in there is the
@@ -102,7 +107,9 @@ pub(crate) fn sweep(backend: &dyn Backend, group: &Node) {
         if !matches!(lock::try_lock(&file, MAKER, Lock::Write), Ok(true)) {
             continue;
         }
-        for id in backend.tasks(&child).unwrap_or_default().into_iter().filter(|&id| id > 0) {
+        let tasks = || Ok(backend.tasks(&child).unwrap_or_default().into_iter().filter(|&id| id > 0).collect());
+        let Ok((members, _moving)) = moving::announce_all(backend, tasks) else { continue };
+        for id in members {
             // A failure means that it died, or, by its number, that it came along
             // with another thread of its process.
             let _ = backend.take_over(group, id);

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
+use super::moving::{self, Moving};
 use super::passing::{self, Passing};
+use super::stage::Whom;
 use super::suspects::suspects;
 use super::{Backend, Effort, Node, guard};
 use crate::blocker::{Blocker, Evidence};
@@ -116,12 +118,14 @@ impl<'a> Probe<'a> {
     /// and must not be fetched back, and its number may be another's. So it is
     /// held by a pidfd and its membership asked again right before it is moved.
     /// Between that and the move somebody may still take it elsewhere, as with
-    /// any two who move one process at the same time.
+    /// any two who move one process at the same time; not into a checkpoint, which
+    /// waits for us.
     fn ask(&self, pid: i32, id: i32, deadline: Deadline) -> Option<Answer> {
         if deadline.passed() {
             return None;
         }
         let Ok(process) = Process::open(pid) else { return Some(Answer::Gone) };
+        let _moving = Moving::of(self.backend, Whom::Process(&process)).ok()?;
         if !matches!(self.backend.locate(id), Ok(Some(path)) if path == self.node.path) || !process.is_there() {
             return Some(Answer::Gone);
         }
@@ -150,6 +154,9 @@ impl<'a> Probe<'a> {
 
     /// Moves everything back: the suspect, and what it forked meanwhile.
     fn put_back(&self) {
+        let inside = || Ok(passing::members(&self.group.dir, self.kind.file));
+        // If it cannot be said whom we move, he must come back all the same.
+        let _moving = moving::announce_all(self.backend, inside);
         passing::move_all(&self.group.dir, &self.node.dir, self.kind.file);
     }
 }

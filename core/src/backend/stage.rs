@@ -17,6 +17,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use super::mirrors::Mirrors;
+use super::moving;
 use super::passing::Passing;
 use super::tree::{Home, Tree};
 use super::{Backend, BackendKind, Node};
@@ -156,15 +157,20 @@ impl<'a> KernelStage<'a> {
         Ok(members)
     }
 
+    /// Whether nobody has moved it on out of the group.
+    fn is_here(&self, id: i32) -> bool {
+        matches!(self.backend.locate(id), Ok(Some(path)) if path == self.group.path)
+    }
+
     /// Empties the passing group, all whom it holds and who are born to it.
     fn empty(&self, deadline: Deadline, place: &dyn Fn(i32) -> Result<()>) -> Result<()> {
         let mut patience = Patience::new(self, deadline);
         loop {
-            let members = self.members()?;
-            if members.is_empty() {
+            if self.members()?.is_empty() {
                 return Ok(());
             }
             patience.pass()?;
+            let (members, _moving) = moving::announce_all(self.backend, || self.members())?;
             for id in members {
                 gone_is_fine(place(id))?;
             }
@@ -213,7 +219,9 @@ impl Stage for KernelStage<'_> {
                 errno => Error::os(errno, format_args!("putting process {id} back where it was")),
             })
         };
-        self.arrived.iter().try_for_each(|&id| gone_is_fine(send_home(id)))?;
+        let here = || Ok(self.arrived.iter().copied().filter(|&id| self.is_here(id)).collect());
+        let (arrived, _moving) = moving::announce_all(self.backend, here)?;
+        arrived.into_iter().try_for_each(|id| gone_is_fine(send_home(id)))?;
         self.empty(deadline, &send_home)
     }
 }

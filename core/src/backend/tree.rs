@@ -254,6 +254,15 @@ impl Tree {
         Ok(nodes)
     }
 
+    /// `cgroup.procs` at the top.
+    pub(crate) fn movers_file(&self) -> Result<Option<File>> {
+        match self.top.open_file("cgroup.procs", OFlags::RDONLY) {
+            Ok(file) => Ok(Some(file)),
+            Err(Errno::ACCESS | Errno::PERM) => Ok(None),
+            Err(errno) => Err(Error::os(errno, "opening cgroup.procs at the top of the tree")),
+        }
+    }
+
     /// Moves a process to the group of its parent, where it was born.
     pub(crate) fn return_to_parent(&self, pid: i32) -> Result<()> {
         let failed = |errno: Errno| Error::os(errno, format_args!("putting process {pid} back where it was"));
