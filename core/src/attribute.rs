@@ -11,7 +11,7 @@ use crate::backend::Node;
 use crate::error::{Error, Result};
 use crate::path::OWN_PREFIX;
 use crate::release::{AUTO_DELETE, RELEASED};
-use crate::sys::{Errno, dir::write_once};
+use crate::sys::{self, Errno, dir::write_once};
 
 /// The longest value, in bytes.
 pub(crate) const LONGEST: usize = 1024;
@@ -32,7 +32,10 @@ pub(crate) fn get(group: &Node, name: &str) -> Result<Option<String>> {
 /// Sets an attribute. On a directory that we may not mark, nothing happens.
 pub(crate) fn set(group: &Node, name: &str, value: &str) -> Result<()> {
     match group.dir.set_xattr(&attribute(name), value.as_bytes()) {
-        Err(Errno::OPNOTSUPP) => by_file(group, name, value, OFlags::TRUNC).map(drop),
+        Err(Errno::OPNOTSUPP) => {
+            let put = |new: &str, file: &str| group.dir.replace(new, file);
+            by_file(group, name, value, &put).map(drop)
+        }
         other => marked(group, other).map(drop),
     }
 }
@@ -41,7 +44,10 @@ pub(crate) fn set(group: &Node, name: &str, value: &str) -> Result<()> {
 pub(crate) fn set_new(group: &Node, name: &str, value: &str) -> Result<bool> {
     match group.dir.new_xattr(&attribute(name), value.as_bytes()) {
         Err(Errno::EXIST) => Ok(false),
-        Err(Errno::OPNOTSUPP) => by_file(group, name, value, OFlags::EXCL),
+        Err(Errno::OPNOTSUPP) => {
+            let put = |new: &str, file: &str| group.dir.rename(new.as_ref(), file.as_ref());
+            by_file(group, name, value, &put)
+        }
         other => marked(group, other),
     }
 }
@@ -119,11 +125,26 @@ fn file(name: &str) -> String {
     format!("{OWN_PREFIX}{name}")
 }
 
-fn by_file(group: &Node, name: &str, value: &str, how: OFlags) -> Result<bool> {
-    match group.dir.create_file(&file(name), OFlags::WRONLY | how) {
-        Ok(file) => marked(group, write_once(&file, value.as_bytes())),
-        Err(Errno::EXIST) if how.contains(OFlags::EXCL) => Ok(false),
-        Err(errno) => marked(group, Err(errno)),
+/// What a file is called until it is whole: no attribute, and removed with the group should
+/// its writer be killed.
+pub(crate) const UNFINISHED_PREFIX: &str = ".cgf.";
+
+/// Writes a file that nobody reads before it is whole, and gives it its name by `put`.
+/// `false`: there was one, and may not be.
+fn by_file(group: &Node, name: &str, value: &str, put: &dyn Fn(&str, &str) -> sys::Result<()>) -> Result<bool> {
+    let mut number = [0_u8; 8];
+    rustix::rand::getrandom(&mut number[..], rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| Error::os(errno, "asking for a random number"))?;
+    let new = format!("{UNFINISHED_PREFIX}{:016x}", u64::from_ne_bytes(number));
+    let made = group.dir.create_file(&new, OFlags::WRONLY | OFlags::EXCL);
+    let put = made.and_then(|made| {
+        write_once(&made, value.as_bytes()).and_then(|()| put(&new, &file(name))).inspect_err(|_| {
+            let _ = group.dir.unlink(&new);
+        })
+    });
+    match put {
+        Err(Errno::EXIST) => Ok(false),
+        other => marked(group, other),
     }
 }
 
@@ -135,5 +156,73 @@ fn marked(group: &Node, result: std::result::Result<(), Errno>) -> Result<bool> 
         Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Ok(true),
         Err(errno @ (Errno::NOENT | Errno::NODEV)) => Err(group.failed(errno, "writing the record")),
         Err(errno) => Err(Error::os(errno, format_args!("writing the record of group {}", group.path))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::path::GroupPath;
+    use crate::sys::dir::Dir;
+
+    /// A directory that has no extended attributes.
+    struct Plain(PathBuf);
+
+    impl Plain {
+        fn mount() -> Option<Plain> {
+            let path = std::env::temp_dir().join(format!("cgf-plain-{}", std::process::id()));
+            std::fs::create_dir(&path).unwrap();
+            let plain = Plain(path);
+            let mounted = Command::new("mount").args(["-t", "ramfs", "cgf-plain"]).arg(&plain.0).status();
+            if mounted.is_ok_and(|status| status.success()) {
+                return Some(plain);
+            }
+            assert!(std::env::var_os("CGF_DEMAND").is_none(), "a ramfs is demanded");
+            eprintln!("skipped: no ramfs can be mounted here");
+            None
+        }
+
+        fn node(&self) -> Node {
+            Node { dir: Dir::open(&self.0).unwrap(), path: GroupPath::root() }
+        }
+    }
+
+    impl Drop for Plain {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+            let _ = std::fs::remove_dir(&self.0);
+        }
+    }
+
+    /// R1.9: an attribute that is kept in a file is read as one of the values that were set.
+    #[test]
+    fn a_file_for_an_attribute_is_never_seen_half_written() {
+        let Some(plain) = Plain::mount() else { return };
+        let (writer, reader) = (plain.node(), plain.node());
+        let values = ["short".to_owned(), "long".repeat(250)];
+        assert!(set_new(&writer, "sub.key", &values[0]).unwrap());
+        assert!(!set_new(&writer, "sub.key", &values[1]).unwrap());
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for value in values.iter().cycle().take(20_000) {
+                    set(&writer, "sub.key", value).unwrap();
+                }
+                stop.store(true, Ordering::SeqCst);
+            });
+            while !stop.load(Ordering::SeqCst) {
+                let seen = get(&reader, "sub.key").unwrap();
+                assert!(seen.as_ref().is_some_and(|seen| values.contains(seen)), "{seen:?}");
+                let all = all(&reader).unwrap();
+                assert!(all.is_empty() || all == ["sub.key"], "{all:?}");
+            }
+        });
+        remove(&writer, "sub.key").unwrap();
+        assert_eq!(get(&reader, "sub.key").unwrap(), None);
+        assert_eq!(std::fs::read_dir(&plain.0).unwrap().count(), 0);
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{FileType, OFlags};
 
+use crate::attribute::UNFINISHED_PREFIX;
 use crate::path::OWN_PREFIX;
 use crate::sys::{self, Errno, dir::Dir, dir::read_all};
 
@@ -48,7 +49,8 @@ pub(super) fn is_ours(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let known = [MEMBERS, REQUEST, STOPPED, TRACER, LOCK, CPU_TIME];
     let replaced = name.strip_suffix(NEW.as_bytes()).unwrap_or(name);
-    name.starts_with(OWN_PREFIX.as_bytes()) || known.iter().any(|known| known.as_bytes() == replaced)
+    [OWN_PREFIX, UNFINISHED_PREFIX].iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+        || known.iter().any(|known| known.as_bytes() == replaced)
 }
 
 fn regular(file: File) -> sys::Result<File> {
