@@ -16,6 +16,7 @@ export CARGO_TERM_COLOR ?= never
 export CGF_ACTOR       := $(target)/actor
 export CGF_COUNTER     := $(target)/counter
 export CGF_CRIU        := $(target)/criu/criu
+export CGF_VALGRIND    := $(target)/valgrind/valgrind
 export CGF_COMMAND     := $(target)/release/cgf
 export CGF             := $(CGF_COMMAND)
 export CGF_DRIVER_RUST := $(target)/release/contract-driver
@@ -23,13 +24,13 @@ export CGF_DRIVER_C    := $(target)/contract-driver-c
 export CGF_LIBRARIES   := $(target)/release
 export CGF_PYTHON      := $(target)/venv/bin/python
 
-.PHONY: run test soak bench install setup setup-criu build lint test-rust test-c test-python test-shell clean
+.PHONY: run test soak bench install setup setup-tests build lint test-rust test-c test-python test-shell clean
 
 run: setup
 	@$(CARGO) build --quiet --release --locked --package cgf-shell
 	@$(CGF_COMMAND) demo
 
-test: setup setup-criu lint test-rust test-c test-python test-shell
+test: setup setup-tests lint test-rust test-c test-python test-shell
 	@echo "all tests passed"
 
 bench: setup
@@ -47,8 +48,9 @@ setup:
 	@./setup.sh
 
 # For the tests alone, and nowhere but in the target folder.
-setup-criu:
+setup-tests:
 	@tests/criu/install.sh $(dir $(CGF_CRIU))
+	@tests/valgrind/install.sh $(dir $(CGF_VALGRIND))
 
 lint:
 	$(CARGO) fmt --all --check
@@ -72,7 +74,7 @@ test-rust: build
 	$(CARGO) test --quiet --locked --workspace
 
 test-c: build
-	$(MAKE) --no-print-directory -C tests/c check-asan check-asan-rust check-valgrind
+	$(MAKE) --no-print-directory -C tests/c check-asan check-asan-rust
 
 test-python: build
 	$(MAKE) --no-print-directory -C bindings/python test

@@ -4,13 +4,13 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{crate_directory, directory, make, run};
 
 /// Installs into a directory of its own, as a packager does.
-fn installed(name: &str) -> std::path::PathBuf {
+fn installed(name: &str) -> PathBuf {
     let root = directory(name);
     make(".", &["install", "PREFIX=/usr", &format!("DESTDIR={}", root.display())]);
     root
@@ -36,15 +36,24 @@ const EXAMPLES: [(&str, &[&str]); 5] = [
 
 fn examples(root: &Path, libraries: &[String]) {
     for (name, expected) in EXAMPLES {
-        let program = root.join(name);
-        let mut compile = Command::new("cc");
-        compile.args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
-        compile.arg(crate_directory().join("examples").join(name).with_extension("c")).arg("-o").arg(&program);
-        run(compile.args(libraries));
+        let program = build(root, name, libraries);
         let output = run(Command::new(&program).env("LD_LIBRARY_PATH", root.join("usr/lib")));
-        for expected in expected {
-            assert!(output.contains(expected), "no {expected} in what {name} says:\n{output}");
-        }
+        says(name, &output, expected);
+    }
+}
+
+fn build(root: &Path, name: &str, options: &[String]) -> PathBuf {
+    let program = root.join(name);
+    let mut compile = Command::new("cc");
+    compile.args(["-std=c11", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    compile.arg(crate_directory().join("examples").join(name).with_extension("c")).arg("-o").arg(&program);
+    run(compile.args(options));
+    program
+}
+
+fn says(name: &str, output: &str, expected: &[&str]) {
+    for expected in expected {
+        assert!(output.contains(expected), "no {expected} in what {name} says:\n{output}");
     }
 }
 
@@ -65,4 +74,54 @@ fn the_examples_run_on_the_installed_archive() {
         }
     }
     examples(&root, &pkg_config(&root, &["--static", "--cflags", "--libs"]));
+}
+
+/// Those that work here; all, where they are demanded.
+fn backends() -> Vec<&'static str> {
+    let demanded = std::env::var_os("CGF_DEMAND").is_some();
+    let findings = cgf_core::doctor().into_iter();
+    findings.filter(|found| demanded || found.trial.is_ok()).map(|found| found.backend.name()).collect()
+}
+
+/// Nothing lost, nothing read that was not written, on any backend. `charge` is left out:
+/// a leak check reads all of the 265 MiB of the counters, which takes minutes.
+#[test]
+fn the_examples_are_clean_under_valgrind() {
+    let valgrind = std::env::var_os("CGF_VALGRIND").map(PathBuf::from).filter(|program| program.exists());
+    let Some(valgrind) = valgrind else {
+        assert!(std::env::var_os("CGF_DEMAND").is_none(), "a valgrind is demanded");
+        eprintln!("skipped: CGF_VALGRIND names none");
+        return;
+    };
+    let root = installed("install-valgrind");
+    let libraries = pkg_config(&root, &["--cflags", "--libs"]);
+    for (name, expected) in EXAMPLES.into_iter().filter(|(name, _)| *name != "charge") {
+        let program = build(&root, name, &libraries);
+        for backend in backends() {
+            let mut under = Command::new("timeout");
+            under.arg("100").arg(&valgrind).args(["--quiet", "--error-exitcode=99", "--leak-check=full"]);
+            // Possibly lost is what a pointer leads only into the middle of: Rust's own
+            // thread data, once for each thread.
+            under.args(["--errors-for-leak-kinds=definite,indirect", "--show-leak-kinds=definite,indirect"]);
+            // A forked child has copies of what its parent will free.
+            under.arg("--child-silent-after-fork=yes").arg(&program);
+            under.env("LD_LIBRARY_PATH", root.join("usr/lib")).env("CGF_OPTIONS", format!("backend={backend}"));
+            says(name, &run(&mut under), expected);
+        }
+    }
+}
+
+#[test]
+fn the_examples_are_clean_under_gccs_sanitizers() {
+    let root = installed("install-sanitizers");
+    let mut options = pkg_config(&root, &["--cflags", "--libs"]);
+    options.extend(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"].map(str::to_owned));
+    for (name, expected) in EXAMPLES {
+        let program = build(&root, name, &options);
+        for backend in backends() {
+            let mut sanitized = Command::new(&program);
+            sanitized.env("LD_LIBRARY_PATH", root.join("usr/lib")).env("ASAN_OPTIONS", "detect_leaks=1");
+            says(name, &run(sanitized.env("CGF_OPTIONS", format!("backend={backend}"))), expected);
+        }
+    }
 }
