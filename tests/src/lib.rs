@@ -8,6 +8,7 @@ pub mod board;
 pub mod charger;
 pub mod container;
 pub mod driver;
+pub mod numtasks;
 pub mod other;
 pub mod part;
 pub mod raw;

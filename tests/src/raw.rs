@@ -68,3 +68,12 @@ pub fn note(group: &Group, name: &str) -> Option<String> {
     let value = value.get(..usize::try_from(length).ok()?)?;
     String::from_utf8(value.to_vec()).ok()
 }
+
+/// Notes it there, as a library does that is killed right after.
+pub fn set_note(group: &Group, name: &str, text: &str) -> io::Result<()> {
+    let directory = std::ffi::CString::new(path(group, "").as_os_str().as_bytes())?;
+    let name = std::ffi::CString::new(format!("user.cgf.{name}"))?;
+    // SAFETY: both names end with a zero, and the kernel reads no more than the text's length.
+    let done = unsafe { libc::setxattr(directory.as_ptr(), name.as_ptr(), text.as_ptr().cast(), text.len(), 0) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -13,6 +13,7 @@ use std::time::Duration;
 use cgf::{BackendKind, Group, Hierarchy, Options, RemoveOptions, Spawn};
 use cgf_tests::backends::{on, on_each, start};
 use cgf_tests::board::Board;
+use cgf_tests::numtasks::{kernels, pids, read, write};
 use cgf_tests::part::{Part, Role};
 use cgf_tests::registered::bound_to;
 use cgf_tests::stage::{self, wait_for};
@@ -21,14 +22,6 @@ use proptest::test_runner::{Config, TestRunner};
 
 const KERNEL: [BackendKind; 2] = [BackendKind::Cgroup2, BackendKind::Cgroup1];
 const KILL: RemoveOptions = RemoveOptions { kill: true, recursive: true };
-
-fn write(group: &Group, file: &str, text: &str) -> Result<(), i32> {
-    group.write(&format!("numtasks.{file}"), text).map_err(|error| error.errno())
-}
-
-fn read(group: &Group, file: &str) -> String {
-    group.read(&format!("numtasks.{file}")).unwrap().trim_end().to_owned()
-}
 
 fn min_shares(group: &Group) -> i64 {
     let shares = read(group, "shares");
@@ -41,17 +34,6 @@ fn stat(group: &Group, what: &str) -> u64 {
     let stats = read(group, "stats");
     let line = stats.lines().find_map(|line| line.strip_prefix(&format!("numtasks: {what} ")));
     line.unwrap_or_else(|| panic!("no {what} in {stats:?}")).parse().unwrap()
-}
-
-/// The group's directory in the tree that counts tasks.
-fn pids(group: &Group) -> PathBuf {
-    let directory = group.controller_fd("pids").unwrap();
-    std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).unwrap()
-}
-
-/// What the kernel has for a limit.
-fn kernels(group: &Group) -> String {
-    std::fs::read_to_string(pids(group).join("pids.max")).unwrap().trim().to_owned()
 }
 
 /// The rules as they are told, with nothing of the code's: a symbol is its number, and what is

@@ -37,7 +37,8 @@ pub(super) fn check(old: Shares, new: Shares, neighbours: Neighbours) -> Result<
         return wrong(format!("min_shares={min} would be above max_shares={max}"));
     }
     match neighbours.above {
-        None if new.min.is_some() || new.max.is_some() => {
+        // What it has as a group of another hierarchy is not changed here.
+        None if (new.min, new.max) != (old.min, old.max) => {
             return wrong("the root group has no share of anything; total_numtasks is its number".into());
         }
         None => {}

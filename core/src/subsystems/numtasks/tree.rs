@@ -113,9 +113,20 @@ pub(super) fn change_total(hierarchy: &Hierarchy, number: u32) -> Result<()> {
     if old == Some(number) && attribute::get(root, UNSETTLED)?.is_none() {
         return Ok(());
     }
-    let settle = |extent| settle_all(hierarchy, extent);
+    let settle = |extent| {
+        // Ours, as was seen, and to be taken back if this is refused.
+        limit(hierarchy.backend()?, root, total::wish(root)?, extent)?;
+        settle_all(hierarchy, extent)
+    };
+    let put_back = || {
+        if old.is_none() {
+            // First: a limit without a number would be taken for another hierarchy's.
+            limit(hierarchy.backend()?, root, None, Extent::Changes)?;
+        }
+        total::note(root, old)
+    };
     apply(hierarchy, || total::note(root, Some(number)), settle).inspect_err(|_| {
-        let _ = apply(hierarchy, || total::note(root, old), settle);
+        let _ = apply(hierarchy, put_back, settle);
     })
 }
 
@@ -228,7 +239,10 @@ fn has_pids(hierarchy: &Hierarchy) -> Result<bool> {
 
 fn settle_all(hierarchy: &Hierarchy, extent: Extent) -> Result<()> {
     let (backend, root) = (hierarchy.backend()?, hierarchy.root_node());
-    limit(backend, root, total::wish(root)?, extent)?;
+    if let Some(total) = total::wish(root)? {
+        // The limit of a root that has no number is another hierarchy's, or nobody's.
+        limit(backend, root, Some(total), extent)?;
+    }
     settle_below(backend, root, Some(total::of(root)?), of(root)?.divisor, extent)
 }
 
