@@ -15,6 +15,11 @@ use rustix::fs::OFlags;
 /// The kernel's file.
 pub(crate) const FILE: &str = "pids.max";
 
+/// Where the kernel counts the forks that it refused for a limit, the first that is there. From
+/// Linux 6.12 the one has what happened in a group itself, and the other on version 2 that of all
+/// below, too.
+pub(crate) const EVENTS: &[&str] = &["pids.events.local", "pids.events"];
+
 /// The kernel has no such limit and none above: there can be no more tasks
 /// (PID_MAX_LIMIT on 64 bits).
 pub(crate) const NONE_FROM: u64 = 4 << 20;

@@ -59,6 +59,12 @@ impl Dir {
         read_all(&self.open_file(name, OFlags::RDONLY)?)
     }
 
+    /// The whole of the first of these files that is there.
+    pub(crate) fn read_first(&self, names: &[&str]) -> Result<Vec<u8>> {
+        let not_there = |read: &Result<_>| matches!(read, Err(Errno::NOENT));
+        names.iter().map(|name| self.read(name)).find(|read| !not_there(read)).unwrap_or(Err(Errno::NOENT))
+    }
+
     /// Writes in one call, as control files want it.
     pub(crate) fn write(&self, name: &str, text: &[u8]) -> Result<()> {
         write_once(&self.open_file(name, OFlags::WRONLY)?, text)

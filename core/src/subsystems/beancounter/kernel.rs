@@ -44,8 +44,8 @@ struct Files {
     held: &'static str,
     /// Not there before Linux 6.5 on version 2, and 6.10 for tasks.
     most: &'static str,
-    /// A number, or lines of which the one that begins so has it.
-    failures: (&'static str, Option<&'static str>),
+    /// The first that is there: a number, or lines of which the one that begins so has it.
+    failures: (&'static [&'static str], Option<&'static str>),
     /// What the limit is set to for none, and what it is shown as from.
     none: (&'static str, u64),
 }
@@ -57,7 +57,7 @@ const FILES: [Files; 3] = [
         limit: task_limit::FILE,
         held: "pids.current",
         most: "pids.peak",
-        failures: ("pids.events", Some("max ")),
+        failures: (task_limit::EVENTS, Some("max ")),
         none: ("max", task_limit::NONE_FROM),
     },
     Files {
@@ -66,7 +66,8 @@ const FILES: [Files; 3] = [
         limit: "memory.max",
         held: "memory.current",
         most: "memory.peak",
-        failures: ("memory.events", Some("max ")),
+        // The other has those of all groups below, too; this one is there from Linux 5.2.
+        failures: (&["memory.events.local", "memory.events"], Some("max ")),
         none: ("max", u64::MAX),
     },
     Files {
@@ -75,7 +76,7 @@ const FILES: [Files; 3] = [
         limit: "memory.limit_in_bytes",
         held: "memory.usage_in_bytes",
         most: "memory.max_usage_in_bytes",
-        failures: ("memory.failcnt", None),
+        failures: (&["memory.failcnt"], None),
         none: ("-1", i64::MAX as u64 >> 1),
     },
 ];
@@ -193,8 +194,8 @@ impl<'a> Kernel<'a> {
     }
 
     fn failures(&self) -> u64 {
-        let (file, line) = self.files.failures;
-        let text = self.dir.read(file).unwrap_or_default();
+        let (files, line) = self.files.failures;
+        let text = self.dir.read_first(files).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let count = match line {
             Some(begin) => text.lines().find_map(|line| line.strip_prefix(begin)),
@@ -272,6 +273,20 @@ mod tests {
             kernel.set_limit(Some(30)).unwrap();
             assert_eq!(kernel.limit().unwrap(), Some(30));
         });
+    }
+
+    /// R6.11: from where on the kernel counts in a group what its own limit refused, apart from what
+    /// those below were refused, a group's failures are those.
+    #[test]
+    fn failures_are_of_the_group_itself() {
+        for (at, file) in [(0, "pids.events"), (1, "memory.events")] {
+            let events = [(file, "max 9\nmax.imposter 7\n"), (FILES[at].limit, "max"), ("pids.current", "1")];
+            let local = format!("{file}.local");
+            let with_local = [events[0], events[1], events[2], (local.as_str(), "low 1\nmax 2\n")];
+            let failures = |group: &Node, dir| Kernel { group, dir, files: &FILES[at], unit: 1 }.failures();
+            assert_eq!(with(&events, |group, dir| failures(group, dir)), 9, "{file}");
+            assert_eq!(with(&with_local, |group, dir| failures(group, dir)), 2, "{file}");
+        }
     }
 
     /// R6.11: no limit is shown as none, however the kernel writes it.

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::sys::{Errno, dir::Dir};
+use crate::task_limit;
 
 /// The kernel's figure where it has one, else the tasks are counted.
 pub(super) fn of(group: &Group) -> Result<u64> {
@@ -17,10 +18,13 @@ pub(super) fn of(group: &Group) -> Result<u64> {
 
 /// How many forks the kernel has refused to the tasks of the group since it was made.
 pub(super) fn refused_by_kernel(group: &Group) -> Result<u64> {
-    let Some(dir) = pids(group)? else { return Ok(0) };
-    let text = dir.read("pids.events").unwrap_or_default();
+    Ok(pids(group)?.map_or(0, |dir| refused(&dir)))
+}
+
+fn refused(dir: &Dir) -> u64 {
+    let text = dir.read_first(task_limit::EVENTS).unwrap_or_default();
     let count = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"max "));
-    Ok(count.and_then(number).unwrap_or(0))
+    count.and_then(number).unwrap_or(0)
 }
 
 /// The group's directory in the tree that counts tasks, if it has one.
@@ -44,4 +48,25 @@ fn counted(group: &Group) -> Result<u64> {
 
 fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R7.3: from Linux 6.12 on version 2, whose file this machine may not have, `pids.events` of
+    /// a group has the failures of all groups below.
+    #[test]
+    fn failures_are_of_the_group_itself() {
+        let directory = std::env::temp_dir().join(format!("cgf-usage-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let counted = |file: &str, text: &str| {
+            std::fs::write(directory.join(file), text).unwrap();
+            refused(&Dir::open(&directory).unwrap())
+        };
+        let counted =
+            [counted("pids.peak", "5"), counted("pids.events", "max 12\n"), counted("pids.events.local", "max 3\n")];
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(counted, [0, 12, 3]);
+    }
 }
