@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::process::Process;
 use crate::release::{self, Entered};
-use crate::subsystems::namespace;
 use crate::subsystems::namespace::kinds::Namespaces;
+use crate::subsystems::{namespace, numtasks};
 use crate::sys::{
     Errno,
     spawn::{self, NotStarted, Plan, Waiting},
@@ -297,7 +297,8 @@ impl Group {
         let agreed = self.agree_to_birth()?;
         let namespaces = namespace::for_birth(self, spawn.namespaces)?;
         let plan = Plan { namespaces, ..spawn.plan(self.needs_session())? };
-        let (mut waiting, mut entered) = self.create_process(&plan)?;
+        let made = self.create_process(&plan);
+        let (mut waiting, mut entered) = made.map_err(|error| numtasks::birth_failed(self, error))?;
         let mut ready = waiting.await_birth(deadline);
         if matches!(ready, Err(NotStarted::Stillborn)) {
             // Once a v2 group was killed, the kernel kills at birth whoever is

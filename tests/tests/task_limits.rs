@@ -8,13 +8,14 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
-use cgf::{BackendKind, Hierarchy, Options};
+use cgf::{Attach, BackendKind, Group, Hierarchy, Options, Spawn, Subsystem};
 use cgf_tests::backends::on;
 use cgf_tests::driver::{Driver, Surface};
 use cgf_tests::numtasks::{kernels, pids, read, write};
 use cgf_tests::raw;
-use cgf_tests::registered::bound_to;
+use cgf_tests::registered::{Registered, bound_to};
 use cgf_tests::stage;
 
 const KERNEL: [BackendKind; 2] = [BackendKind::Cgroup2, BackendKind::Cgroup1];
@@ -241,5 +242,62 @@ fn a_group_of_another_hierarchy_keeps_its_limit() {
         assert_eq!(write(&group, "shares", "max_shares=-3"), Ok(()));
         assert_eq!((write(&inner.root(), "total_numtasks", "500"), kernels(&group)), (Ok(()), "500".into()));
         drop(below);
+    });
+}
+
+/// Brings somebody into a group when a program is about to be started there, after all others were
+/// asked.
+struct Straggler(Arc<Mutex<Option<(Group, i32)>>>);
+
+impl Subsystem for Straggler {
+    fn name(&self) -> &str {
+        "straggler"
+    }
+
+    fn can_attach(&self, attach: &Attach<'_>) -> cgf::Result<()> {
+        let whom = if attach.is_birth() { self.0.lock().unwrap().take() } else { None };
+        whom.map_or(Ok(()), |(group, pid)| group.attach(pid))
+    }
+}
+
+/// R7.4: the last place is taken after the library has looked and before the kernel makes the process:
+/// that is refused like any other, and not as if there were no processes to be had.
+#[test]
+fn a_place_that_is_taken_at_the_last_moment_is_refused_like_any() {
+    let guest = Arc::new(Mutex::new(None));
+    let _straggler = Registered::new(Straggler(Arc::clone(&guest)));
+    on(&KERNEL, |backend| {
+        let own = bound_to(backend, "numtasks,straggler");
+        let group = own.0.create("g").unwrap();
+        assert_eq!(write(&own.0.root(), "total_numtasks", "100"), Ok(()));
+        assert_eq!(write(&group, "shares", "max_shares=1"), Ok(()));
+        let mut outsider = stage::start_outside(&["sleep"]).unwrap();
+        *guest.lock().unwrap() = Some((group.clone(), outsider.id() as i32));
+        // Here `pids` may be a tree of version 1, where a child counts in its parent's group: it is
+        // there that this thread may make none.
+        let childless = pids(&own.0.root()).join(stage::unique("childless"));
+        std::fs::create_dir(&childless).unwrap();
+        let (full, roomy) = std::thread::scope(|scope| {
+            let spawner = scope.spawn(|| {
+                // SAFETY: takes and touches nothing.
+                let thread = unsafe { libc::gettid() };
+                std::fs::write(childless.join("tasks"), thread.to_string()).unwrap();
+                std::fs::write(childless.join("pids.max"), "0").unwrap();
+                let spawn = || group.spawn(Spawn::new("true")).unwrap_err();
+                let full = spawn();
+                assert_eq!(write(&group, "shares", "max_shares=2"), Ok(()));
+                (full, spawn())
+            });
+            spawner.join()
+        })
+        .unwrap();
+        let members = group.procs().unwrap();
+        outsider.kill().unwrap();
+        outsider.wait().unwrap();
+        stage::wait_for("the thread to be gone", || std::fs::remove_dir(&childless).ok()).unwrap();
+        assert_eq!(members, [outsider.id() as i32], "{backend}");
+        assert_eq!(full.errno(), libc::ENOSPC, "{backend}: {full}");
+        assert!(full.message().contains("/g has 1 tasks of 1"), "{backend}: {full}");
+        assert_eq!(roomy.errno(), libc::EAGAIN, "{backend}: {roomy}");
     });
 }

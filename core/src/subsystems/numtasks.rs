@@ -70,6 +70,12 @@ impl Subsystem for NumTasks {
     }
 }
 
+/// What the failure to make a process for a group means. ENOSPC: others took the last place.
+pub(crate) fn birth_failed(group: &Group, error: Error) -> Error {
+    let is_ours = error.is(libc::EAGAIN) && group.hierarchy().needs(NumTasks.name()).is_ok();
+    if is_ours { births::meaning(group, error) } else { error }
+}
+
 const LONG: (&str, &str) = ("E2BIG", "more than 63 bytes");
 const NUMBER: (&str, &str) = ("EINVAL", "no number from 1 to 2147483647");
 

@@ -50,6 +50,17 @@ pub(super) fn tell(attach: &Attach<'_>) -> Result<()> {
     }
 }
 
+/// What it means that the kernel has made no process (EAGAIN): that others took the last place since
+/// we looked (ENOSPC, as if we had seen it), or that something else is in the way. The kernel
+/// counts its refusals itself.
+pub(super) fn meaning(group: &Group, refusal: Error) -> Error {
+    match limits(group).and_then(|limits| full(group, &limits, 1)) {
+        Ok(Some(full)) => Error::new(libc::ENOSPC, full),
+        // The room may be there again: one more try will tell.
+        _ => refusal,
+    }
+}
+
 /// Of a group that somebody made in one tree alone, the one that limits has heard only now.
 fn let_kernel_know(limits: &[(Group, u64)]) -> Result<()> {
     limits.iter().try_for_each(|(level, _)| match task_limit::directory(level.backend()?, level.node())? {
