@@ -1106,7 +1106,8 @@ int cgf_group_remove(struct cgf_group *g, uint64_t flags, struct cgf_error **err
  *     -EOPNOTSUPP    on cgroup v2, whose groups cannot be renamed
  *     -EEXIST        the name is taken
  *     -EINVAL, -ENAMETOOLONG  no name for a group (cgf_group_create)
- *     -EBUSY         the root group; a checkpoint holds it, or one above (R4.1)
+ *     -EBUSY         the root group; a checkpoint holds it, or one above (R4.1);
+ *                    somebody changes shares of tasks and does not get on
  *     -ENODEV        the group was removed
  *     -EACCES        not permitted
  *     -ECHILD        in a forked child

@@ -19,7 +19,7 @@ use crate::reference;
 use crate::release;
 use crate::subsystem;
 use crate::subsystems::beancounter::{accounts::Accounts, removal};
-use crate::subsystems::namespace;
+use crate::subsystems::{namespace, numtasks};
 use crate::sys::Errno;
 
 /// A handle on one group of a [`Hierarchy`].
@@ -236,7 +236,8 @@ impl Group {
     /// # Errors
     ///
     /// EEXIST: the name is taken. EOPNOTSUPP: cgroup v2, whose groups cannot be
-    /// renamed. EBUSY: the root group; a checkpoint holds it, one above or one below. EINVAL, ENAMETOOLONG: no name for a
+    /// renamed. EBUSY: the root group; a checkpoint holds it, one above or one below; somebody changes shares of tasks
+    /// (`numtasks`) and does not get on with it. EINVAL, ENAMETOOLONG: no name for a
     /// group, such as a bare number where the hierarchy is bound to `namespace`. ENODEV, EACCES, ECHILD as always.
     pub fn rename(&self, name: impl AsRef<OsStr>) -> Result<Group> {
         let backend = self.backend()?;
@@ -247,6 +248,7 @@ impl Group {
             return Err(Error::new(libc::EBUSY, "the root group has its hierarchy's name"));
         };
         let parent = self.parent()?;
+        let _turn = numtasks::keep_names(&self.hierarchy)?;
         same_directory(&parent.node, &self.node)?;
         // Those below are found by another path afterwards.
         let _passage = guard::end_all(backend, &self.node)?;

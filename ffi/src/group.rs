@@ -175,7 +175,8 @@ pub unsafe extern "C" fn cgf_group_remove(g: *mut cgf_group, flags: u64, err: *m
 ///     -EOPNOTSUPP    on cgroup v2, whose groups cannot be renamed
 ///     -EEXIST        the name is taken
 ///     -EINVAL, -ENAMETOOLONG  no name for a group (cgf_group_create)
-///     -EBUSY         the root group; a checkpoint holds it, or one above (R4.1)
+///     -EBUSY         the root group; a checkpoint holds it, or one above (R4.1);
+///                    somebody changes shares of tasks and does not get on
 ///     -ENODEV        the group was removed
 ///     -EACCES        not permitted
 ///     -ECHILD        in a forked child

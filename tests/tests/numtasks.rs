@@ -492,6 +492,9 @@ fn nobody_waits_for_ever() {
         assert_eq!(write(&seen, "shares", "min_shares=5"), Err(libc::EBUSY), "{backend}");
         assert_eq!(write(&impatient.root(), "total_numtasks", "500"), Err(libc::EBUSY), "{backend}");
         assert_eq!(min_shares(&seen), -3, "{backend}");
+        let renamed = seen.rename("h").unwrap_err();
+        let refused = if backend == BackendKind::Cgroup2 { libc::EOPNOTSUPP } else { libc::EBUSY };
+        assert_eq!(renamed.errno(), refused, "{backend}: {renamed}");
         let counting = locked(own.0.directory().join("g").join(freeze), (1 << 40) + 6, 1);
         start(&group, &["sleep"]);
         assert_eq!(stat(&group, "Number of successes"), 1, "{backend}");

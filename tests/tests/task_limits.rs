@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 
 use cgf::{Attach, BackendKind, Group, Hierarchy, Options, Spawn, Subsystem};
 use cgf_tests::backends::on;
@@ -299,5 +299,61 @@ fn a_place_that_is_taken_at_the_last_moment_is_refused_like_any() {
         assert_eq!(full.errno(), libc::ENOSPC, "{backend}: {full}");
         assert!(full.message().contains("/g has 1 tasks of 1"), "{backend}: {full}");
         assert_eq!(roomy.errno(), libc::EAGAIN, "{backend}: {roomy}");
+    });
+}
+
+/// R7.1, R7.4: groups that get other names all the time are promised what they were, and have the limits
+/// that their shares come to.
+#[test]
+fn a_group_with_a_new_name_has_what_its_shares_come_to() {
+    const CHILDREN: usize = 6;
+    const ROUNDS: usize = 60;
+    on(&[BackendKind::Cgroup1, BackendKind::Embedded], |backend| {
+        let own = bound_to(backend, "numtasks");
+        let top = own.0.create("top").unwrap();
+        let greedy = own.0.create("top/greedy").unwrap();
+        assert_eq!(write(&own.0.root(), "total_numtasks", "10000"), Ok(()));
+        let name = |number: usize, round: usize| format!("{}{number}", ["a", "b"][round % 2]);
+        let child = |number: usize, round: usize| own.0.open_group(format!("top/{}", name(number, round))).unwrap();
+        let below = |number: usize, round: usize| own.0.open_group(format!("top/{}/g", name(number, round))).unwrap();
+        let limit = |group: &Group| match backend {
+            BackendKind::Embedded => read(group, "limit"),
+            _ => kernels(group),
+        };
+        for number in 0..CHILDREN {
+            own.0.create(format!("top/{}/g", name(number, 0))).unwrap();
+            assert_eq!(write(&child(number, 0), "shares", "min_shares=10,max_shares=10"), Ok(()));
+            assert_eq!(write(&below(number, 0), "shares", "max_shares=50"), Ok(()));
+        }
+        let (begin, end) = (Barrier::new(2), Barrier::new(2));
+        let mut seen = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..ROUNDS {
+                    begin.wait();
+                    let renamed = (0..CHILDREN).map(|number| child(number, round).rename(name(number, round + 1)));
+                    let renamed: Vec<_> = renamed.map(|renamed| renamed.map(drop)).collect();
+                    end.wait();
+                    assert!(renamed.iter().all(Result::is_ok), "{renamed:?}");
+                }
+            });
+            for round in 0..ROUNDS {
+                begin.wait();
+                let share = 20 + round % 70;
+                let written = write(&top, "shares", &format!("max_shares={share}"));
+                // Of 100 parts 40 are left.
+                let greed: Vec<_> = (0..10).map(|_| write(&greedy, "shares", "min_shares=41")).collect();
+                end.wait();
+                let all = (0..CHILDREN).flat_map(|number| [child(number, round + 1), below(number, round + 1)]);
+                let limits: Vec<String> = all.map(|group| limit(&group)).collect();
+                seen.push((share, written, greed, limits));
+            }
+        });
+        for (share, written, greed, limits) in seen {
+            assert_eq!(written, Ok(()), "{backend}");
+            assert_eq!(greed, [Err(libc::EINVAL); 10], "{backend}");
+            let wanted = [share * 10, share * 5].map(|limit| limit.to_string());
+            assert_eq!(limits, wanted.iter().cycle().take(2 * CHILDREN).cloned().collect::<Vec<_>>(), "{backend}");
+        }
     });
 }

@@ -17,11 +17,13 @@ mod usage;
 use crate::about::About;
 use crate::attach::Attach;
 use crate::attribute;
+use crate::backend::BackendKind;
 use crate::control_file::{ControlFile, number};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::hierarchy::Hierarchy;
 use crate::subsystem::Subsystem;
+use crate::turn::Turn;
 
 /// As hierarchies are bound to it.
 pub(crate) struct NumTasks;
@@ -67,6 +69,21 @@ impl Subsystem for NumTasks {
 
     fn attach(&self, attach: &Attach<'_>) -> Result<()> {
         births::tell(attach)
+    }
+}
+
+/// Before a group gets another name: nobody changes shares until this is dropped, who would not find the
+/// group meanwhile, or its limit in another tree. `None`: there are no shares, or no other names, or it is not
+/// ours to lock.
+///
+/// EBUSY: somebody is at it until the hierarchy's deadline.
+pub(crate) fn keep_names(hierarchy: &Hierarchy) -> Result<Option<Turn>> {
+    if hierarchy.needs(NumTasks.name()).is_err() || hierarchy.backend_kind() == BackendKind::Cgroup2 {
+        return Ok(None);
+    }
+    match turn::take(hierarchy, hierarchy.deadline()) {
+        Err(error) if [libc::EACCES, libc::EPERM, libc::EROFS].into_iter().any(|errno| error.is(errno)) => Ok(None),
+        taken => taken.map(Some),
     }
 }
 
