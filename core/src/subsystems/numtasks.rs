@@ -161,7 +161,7 @@ fn files() -> Vec<ControlFile> {
                 writers: "whoever may change the root group",
                 errors: &[
                     ("EINVAL", "no number from 1 to 2147483647, or less than there are tasks now"),
-                    ("EBUSY", "somebody else changes shares and does not get on with it"),
+                    ("EBUSY", "somebody else changes shares and does not get on with it; or the root is a group of another hierarchy, which limits it"),
                     LONG,
                 ],
                 ..About::default()
