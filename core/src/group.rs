@@ -426,12 +426,27 @@ impl Group {
     }
 
     /// The members of the group, those among them whom somebody has in a probe
-    /// group at this moment.
+    /// group at this moment: on the way in, or out and back. So these are looked at before
+    /// and after, for nobody who was in the group all the time is to be missed.
     fn with_passing(&self, members: &dyn Fn(&Node) -> Result<Vec<i32>>) -> Result<Vec<i32>> {
-        let mut found = members(&self.node)?;
-        for child in self.node.passing_children()? {
-            found.extend(members(&child?)?);
+        let passing = || {
+            let mut found = Vec::new();
+            for child in self.node.passing_children()? {
+                match child.and_then(|child| members(&child)) {
+                    // It is gone, and whoever was in it is where he was to go.
+                    Err(error) if error.is(libc::ENODEV) || error.is(libc::ENOENT) => {}
+                    other => found.extend(other?),
+                }
+            }
+            Ok(found)
+        };
+        let mut found = passing()?;
+        found.extend(members(&self.node)?);
+        let after = passing()?;
+        if !after.is_empty() {
+            found.extend(members(&self.node)?);
         }
+        found.extend(after);
         Ok(found)
     }
 
