@@ -212,6 +212,45 @@ fn whoever_is_taken_back_runs_where_it_ran() {
     });
 }
 
+/// Refuses everybody before they come, after cpuset has agreed.
+struct Doubter;
+
+impl Subsystem for Doubter {
+    fn name(&self) -> &str {
+        "doubter"
+    }
+
+    fn pre_attach(&self, _: &Attach<'_>) -> Result<()> {
+        Err(Error::new(libc::EDOM, "no"))
+    }
+}
+
+/// R9.1, R2.2: whoever never came is left where it chose to run, though that is where the group
+/// would have put it.
+#[test]
+fn whoever_never_came_runs_where_it_chose() {
+    let _doubter = Registered::new(Doubter);
+    on_each(|backend| {
+        let own = bound_to(backend, "cpuset,doubter");
+        let group = own.0.create("a").unwrap();
+        group.write("cpuset.cpus", "1").unwrap();
+        let mut outside = stage::start_outside(&["threads", "2"]).unwrap();
+        let pid = outside.id() as i32;
+        // SAFETY: a zeroed set is an empty one; the kernel reads no more than its size.
+        let chosen = unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(1, &mut set);
+            libc::sched_setaffinity(pid, size_of_val(&set), &raw const set)
+        };
+        let refused = group.attach(pid).unwrap_err();
+        let shown = allowed(pid);
+        outside.kill().unwrap();
+        outside.wait().unwrap();
+        assert_eq!((chosen, refused.errno()), (0, libc::EDOM), "{backend}: {refused}");
+        assert_eq!(shown.as_deref(), Some("1"), "{backend}");
+    });
+}
+
 /// The hierarchy's root in the tree that has the controller.
 fn mirror(name: &str) -> PathBuf {
     Path::new("/sys/fs/cgroup/cpuset/cgf").join(name)
@@ -345,6 +384,35 @@ fn a_write_that_comes_too_late_is_taken_back() {
         assert_eq!(assert_all_on(&group, "0", "after it was taken back"), 4);
         hasty.write("cpuset.cpus", "0").unwrap();
         assert!(allowed(pid).is_some());
+    });
+}
+
+/// R9.1: a group of before somebody bound cpuset was told nothing, and has what is above it: it is
+/// held like others, and still has what is above it when a write was taken back.
+#[test]
+fn a_group_that_was_told_nothing_has_what_is_above_it() {
+    on(&[BackendKind::Embedded], |backend| {
+        let own = Own::new(backend).unwrap();
+        own.0.create("a").unwrap();
+        let started = own.0.create("a/b").unwrap();
+        start(&started, &["threads", "3"]);
+        let options = Options::parse("freezer,signal,cpuset").unwrap();
+        let inner = Hierarchy::adopt(own.0.directory().join("a"), &options).unwrap();
+        let (root, group) = (inner.root(), inner.open_group("b").unwrap());
+        let all = root.read("cpuset.cpus").unwrap();
+        assert_eq!(group.read("cpuset.cpus").unwrap(), all);
+        assert_eq!(group.write("cpuset.cpus", "").unwrap_err().errno(), libc::ENOSPC);
+        assert_eq!(root.write("cpuset.cpus", "").unwrap_err().errno(), libc::ENOSPC);
+        assert_eq!(group.read("cpuset.cpus").unwrap(), all);
+        // One look, and it has found somebody to move.
+        let hasty = Hierarchy::adopt(own.0.directory().join("a"), &options.deadline(Duration::ZERO)).unwrap();
+        let late = hasty.open_group("b").unwrap().write("cpuset.cpus", "1").unwrap_err();
+        assert_eq!(late.errno(), libc::ETIMEDOUT, "{late}");
+        assert_eq!(group.read("cpuset.cpus").unwrap(), all);
+        root.write("cpuset.cpus", "0").unwrap();
+        assert_eq!(group.read("cpuset.cpus").unwrap(), "0\n");
+        assert_eq!(assert_all_on(&group, "0", "with what is above it"), 4);
+        root.write("cpuset.cpus", &all).unwrap();
     });
 }
 

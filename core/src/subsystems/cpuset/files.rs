@@ -95,8 +95,7 @@ fn set(group: &Group, kind: Kind, list: &List) -> Result<()> {
     let keeper = sets.whole_keeper(node)?;
     let is_ours = !matches!(keeper, Keeper::Kernel(_));
     let turn = turn::take(group.hierarchy())?;
-    let before = sets.in_effect(node)?;
-    let mut after = before.clone();
+    let mut after = sets.in_effect(node)?;
     after.set_list(kind, list.clone());
     sets.check(node, &keeper, kind, &after)?;
     if is_ours && kind == Kind::Mems && !list.is_empty() && *list != machine::there(kind)? {
@@ -104,31 +103,38 @@ fn set(group: &Group, kind: Kind, list: &List) -> Result<()> {
                    all that the machine has, or none";
         return Err(Error::new(libc::EOPNOTSUPP, why));
     }
+    let told = if is_ours { sets.told(node, kind)? } else { None };
     sets.set_list(node, &keeper, kind, list)?;
     drop(turn);
     if !is_ours || kind == Kind::Mems || list.is_empty() {
         return Ok(());
     }
-    hold::everybody(group).inspect_err(|_| take_back(group, &keeper, list, before.list(kind)))
+    hold::everybody(group).inspect_err(|_| {
+        // The caller has the first error, which says more.
+        let _ = take_back(group, &keeper, list, told.as_ref());
+        let _ = hold::everybody(group);
+    })
 }
 
-/// What could not be done for all is done for none, as far as that can be.
-fn take_back(group: &Group, keeper: &Keeper, list: &List, before: &List) {
-    let take_back = || {
-        let sets = Sets::of(group.hierarchy())?;
-        let turn = turn::take(group.hierarchy())?;
-        if sets.own(group.node())?.list(Kind::Cpus) == list {
-            // What others were allowed since may be in the way: then it stays.
-            let mut back = sets.in_effect(group.node())?;
-            back.set_list(Kind::Cpus, before.clone());
-            sets.check(group.node(), keeper, Kind::Cpus, &back)?;
-            sets.set_list(group.node(), keeper, Kind::Cpus, before)?;
-        }
-        drop(turn);
-        hold::everybody(group)
-    };
-    // The caller has the first error, which says more.
-    let _ = take_back();
+/// What could not be done for all is done for none, as far as that can be. `told`: what the group
+/// was told before; `None`: nothing, so that it had what is above it.
+fn take_back(group: &Group, keeper: &Keeper, list: &List, told: Option<&List>) -> Result<()> {
+    let (sets, node) = (Sets::of(group.hierarchy())?, group.node());
+    let _turn = turn::take(group.hierarchy())?;
+    if sets.told(node, Kind::Cpus)?.as_ref() != Some(list) {
+        return Ok(());
+    }
+    // What others were allowed since may be in the way: then it stays.
+    let mut back = sets.in_effect(node)?;
+    back.set_list(
+        Kind::Cpus,
+        told.map_or_else(|| sets.above(node, keeper).map(|above| above.cpus), |told| Ok(told.clone()))?,
+    );
+    sets.check(node, keeper, Kind::Cpus, &back)?;
+    match told {
+        Some(told) => sets.set_list(node, keeper, Kind::Cpus, told),
+        None => sets.tell_nothing(node, Kind::Cpus),
+    }
 }
 
 fn set_exclusive(group: &Group, kind: Kind, exclusive: bool) -> Result<()> {
@@ -139,4 +145,48 @@ fn set_exclusive(group: &Group, kind: Kind, exclusive: bool) -> Result<()> {
     after.set_exclusive(kind, exclusive);
     sets.check(node, &keeper, kind, &after)?;
     sets.set_exclusive(node, &keeper, kind, exclusive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::BackendKind;
+    use crate::hierarchy::Hierarchy;
+    use crate::options::Options;
+
+    /// R9.1: between a write that fails and its being taken back somebody may have written what the
+    /// former list does not go with.
+    #[test]
+    fn what_others_were_allowed_meanwhile_stays() {
+        let name = format!("taken-back-{}", std::process::id());
+        let options = Options::parse("freezer,signal,cpuset").unwrap().backend(BackendKind::Embedded);
+        let hierarchy = Hierarchy::open(&name, &options).unwrap();
+        let [above, group] = ["p", "p/c"].map(|path| hierarchy.create(path).unwrap());
+        let beside = hierarchy.create("p/d").unwrap();
+        let shown = |group: &Group| group.read("cpuset.cpus").unwrap().trim().to_owned();
+        let list = |text: &str| List::parse(text).unwrap();
+        let (short, long) = (list("0"), list("0-1"));
+        let taken_back =
+            |told: &List| take_back(&group, &Keeper::Library, &short, Some(told)).map_err(|why| why.errno());
+        // Nobody minds.
+        group.write("cpuset.cpus", "0").unwrap();
+        assert_eq!((taken_back(&long), shown(&group)), (Ok(()), "0-1".to_owned()));
+        // The group above was made smaller.
+        group.write("cpuset.cpus", "0").unwrap();
+        beside.write("cpuset.cpus", "").unwrap();
+        above.write("cpuset.cpus", "0").unwrap();
+        assert_eq!((taken_back(&long), shown(&group)), (Err(libc::EACCES), "0".to_owned()));
+        // One beside it has the rest for itself alone.
+        above.write("cpuset.cpus", "0-1").unwrap();
+        above.write("cpuset.cpu_exclusive", "1").unwrap();
+        beside.write("cpuset.cpus", "1").unwrap();
+        beside.write("cpuset.cpu_exclusive", "1").unwrap();
+        assert_eq!((taken_back(&long), shown(&group)), (Err(libc::EINVAL), "0".to_owned()));
+        // Somebody wrote what is in no need of being taken back.
+        beside.write("cpuset.cpu_exclusive", "0").unwrap();
+        group.write("cpuset.cpus", "1").unwrap();
+        assert_eq!((taken_back(&long), shown(&group)), (Ok(()), "1".to_owned()));
+        [&group, &beside, &above].into_iter().for_each(|group| group.remove().unwrap());
+        hierarchy.unmount().unwrap();
+    }
 }

@@ -155,6 +155,18 @@ impl<'a> Sets<'a> {
         }
     }
 
+    /// The list that a group without the kernel's controller was told; `None`: none, and it has what
+    /// is above it.
+    pub(super) fn told(&self, group: &Node, kind: Kind) -> Result<Option<List>> {
+        own_note(group, kind)
+    }
+
+    /// From now on such a group has what is above it.
+    pub(super) fn tell_nothing(&self, group: &Node, kind: Kind) -> Result<()> {
+        attribute::remove(group, kind.file_note())?;
+        attribute::must_be_there(group)
+    }
+
     pub(super) fn set_exclusive(&self, group: &Node, keeper: &Keeper, kind: Kind, exclusive: bool) -> Result<()> {
         if let (true, Some(parent)) = (exclusive, self.parent(group)?) {
             // First, so that nobody is made beside it who does not look.
