@@ -2,15 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Barrier;
+use std::sync::{Barrier, Mutex};
 
-use cgf::{BackendKind, Group, Namespaces, Spawn};
+use cgf::{Attach, BackendKind, Group, Namespaces, Result, Spawn, Subsystem};
 use cgf_tests::backends::{Own, on, on_each};
 use cgf_tests::part::Forked;
-use cgf_tests::registered::bound_to;
+use cgf_tests::registered::{Registered, bound_to};
 use cgf_tests::stage::{self, namespace, wait_for};
 
 fn group(backend: BackendKind, types: &str) -> (Own, Group) {
@@ -215,6 +218,46 @@ fn nobody_is_left_in_the_namespace() {
     });
 }
 
+/// R10.1: who is on its way out has given its namespaces up, and is nobody, though it is still on
+/// the list: the next is the first.
+#[test]
+fn who_is_leaving_is_nobody() {
+    on_each(|backend| {
+        let (_own, group) = group(backend, "net");
+        let found = wait_for("one who is still leaving when the next has come", || {
+            let leaving =
+                group.spawn(Spawn::new("python3").args(["-c", LINGERER]).namespaces(Namespaces::NET)).unwrap();
+            stage::wait_until_ready(leaving.pid()).unwrap();
+            let next = Outside::start(&["--net"], &["sleep"]);
+            // SAFETY: a child of ours that nobody has waited for.
+            unsafe { libc::kill(leaving.pid(), libc::SIGKILL) };
+            wait_for("it to give up its namespaces", || namespace(leaving.pid(), "net").is_none().then_some(()))
+                .unwrap();
+            let came = group.attach(next.pid());
+            let seen = group.read("ns.net").unwrap();
+            let is_there = group.procs().unwrap().contains(&leaving.pid());
+            let net = namespace(next.pid(), "net").unwrap();
+            drop(next);
+            leaving.wait(stage::PATIENCE).unwrap();
+            wait_for("the group to be empty", || group.procs().unwrap().is_empty().then_some(())).unwrap();
+            is_there.then_some((came.map_err(|error| error.errno()), seen, net))
+        });
+        let (came, seen, net) = found.unwrap();
+        assert_eq!((came, seen), (Ok(()), format!("{net}\n")), "{backend}");
+    });
+}
+
+/// Takes its time to end, for each of the watches that the kernel ends with it, after it has given
+/// up its namespaces.
+const LINGERER: &str = "
+import ctypes, time
+libc = ctypes.CDLL(None)
+for _ in range(80):
+    assert libc.inotify_add_watch(libc.inotify_init1(0o2000000), b'/tmp', 0x100) > 0
+open('/proc/self/comm', 'w').write('ready')
+time.sleep(600)
+";
+
 /// R10.1: each thread proves for itself, the first as well as those who come later.
 #[test]
 fn a_thread_that_is_elsewhere() {
@@ -230,6 +273,43 @@ fn a_thread_that_is_elsewhere() {
         let refused = group.attach(torn.0).unwrap_err();
         assert_eq!(refused.errno(), libc::EPERM, "{backend}: {refused}");
         assert_eq!(group.procs().unwrap(), [whole.pid()], "{backend}");
+    });
+}
+
+/// R10.1, R10.2: what a single thread brought is the group's, wherever its process is.
+#[test]
+fn a_thread_that_is_the_first() {
+    on(&[BackendKind::Cgroup1], |backend| {
+        let (_own, group) = group(backend, "net");
+        let torn = Outside::with_a_thread_apart();
+        let net_of =
+            |tid: i32| std::fs::metadata(format!("/proc/{}/task/{tid}/ns/net", torn.0)).map(|found| found.ino());
+        let threads: Vec<i32> = std::fs::read_dir(format!("/proc/{}/task", torn.0))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+            .collect();
+        let apart = threads.into_iter().find(|&tid| net_of(tid).unwrap() != own_inode("net")).unwrap();
+        let net = net_of(apart).unwrap();
+        group.attach_task(apart).unwrap();
+        assert_eq!((group.tasks().unwrap(), group.read("ns.net").unwrap()), (vec![apart], format!("{net}\n")));
+        // Who is with its process's first thread, which is not in the group.
+        let elsewhere = stage::start_outside(&["sleep"]).map(Outside).unwrap();
+        let refused = group.attach(elsewhere.pid()).unwrap_err();
+        assert!(refused.errno() == libc::EPERM && refused.message().contains("net namespace"), "{refused}");
+        let entered = std::thread::scope(|scope| {
+            scope.spawn(|| group.enter(Namespaces::NET).map(|()| own_inode("net"))).join().unwrap()
+        });
+        assert_eq!(entered.unwrap(), net);
+        let joined = group.spawn(Spawn::new("sleep").arg("300").namespaces(Namespaces::NET)).unwrap();
+        assert_eq!(namespace(joined.pid(), "net"), Some(net));
+        let mut nsenter = Command::new("nsenter");
+        nsenter.arg(format!("--net=/proc/{}/task/{apart}/ns/net", torn.0)).arg(stage::actor().unwrap()).arg("sleep");
+        let same = Outside(nsenter.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+        stage::wait_until_ready(same.pid()).unwrap();
+        group.attach(same.pid()).unwrap();
+        assert_eq!(group.procs().unwrap().len(), 3);
+        group.kill(libc::SIGKILL).unwrap();
+        joined.wait(stage::PATIENCE).unwrap();
     });
 }
 
@@ -271,6 +351,13 @@ fn a_member_by_the_kernels_own_files() {
         assert_eq!(group.read("ns.net").unwrap(), "none\n", "{backend}");
         let next = stage::start_outside(&["sleep"]).map(Outside).unwrap();
         assert_eq!(group.attach(next.pid()).unwrap_err().errno(), libc::EPERM, "{backend}");
+        // Nor is a program that is started the first.
+        for kinds in [Namespaces::NONE, Namespaces::NET] {
+            let refused = group.spawn(Spawn::new("true").namespaces(kinds)).unwrap_err();
+            assert_eq!(refused.errno(), libc::EPERM, "{backend}: {refused}");
+        }
+        assert_eq!(group.procs().unwrap(), [raw.pid()], "{backend}");
+        assert_eq!(group.read("ns.net").unwrap(), "none\n", "{backend}");
         assert_eq!(group.enter(Namespaces::NET).unwrap_err().errno(), libc::ESRCH, "{backend}");
         assert_eq!(group.write("ns.types", "uts").unwrap_err().errno(), libc::EBUSY, "{backend}");
     });
@@ -340,6 +427,65 @@ fn numbers_and_clocks_are_the_childrens() {
     });
 }
 
+/// Asks somebody in a newborn's user namespace to look into it, before its program starts.
+struct Onlooker(Mutex<Option<(i32, i32)>>);
+
+impl Subsystem for &'static Onlooker {
+    fn name(&self) -> &str {
+        "onlooker"
+    }
+
+    fn follows_tasks(&self) -> bool {
+        false
+    }
+
+    fn attach(&self, attach: &Attach<'_>) -> Result<()> {
+        let mut look = self.0.lock().unwrap();
+        if let Some((first, errno)) = look.as_mut() {
+            *errno = look_into(attach.pid(), *first);
+        }
+        Ok(())
+    }
+}
+
+/// The errno of a look at a process's program by a process in somebody's user namespace, with all
+/// of the capabilities there.
+fn look_into(pid: i32, first: i32) -> i32 {
+    let user = File::open(format!("/proc/{first}/ns/user")).unwrap();
+    let looker = Forked::of(|| {
+        // SAFETY: an open descriptor and an integer; this process has one thread.
+        if unsafe { libc::setns(user.as_raw_fd(), libc::CLONE_NEWUSER) } == -1 {
+            return 255;
+        }
+        std::fs::read_link(format!("/proc/{pid}/exe")).map_or_else(|error| error.raw_os_error().unwrap_or(254), |_| 0)
+    });
+    looker.result().unwrap()
+}
+
+/// R10.2: who is started in a group's user namespace has our memory until its program runs, and
+/// nobody in there may look into that; into its program they may.
+#[test]
+fn nobody_looks_into_who_has_yet_to_start() {
+    static ONLOOKER: Onlooker = Onlooker(Mutex::new(None));
+    let _onlooker = Registered::new(&ONLOOKER);
+    on_each(|backend| {
+        let own = bound_to(backend, "namespace,onlooker");
+        let group = own.0.create("apart").unwrap();
+        group.write("ns.types", "user").unwrap();
+        let spawn = || group.spawn(Spawn::new("sleep").arg("300").namespaces(Namespaces::USER)).unwrap();
+        let first = spawn();
+        *ONLOOKER.0.lock().unwrap() = Some((first.pid(), 0));
+        let second = spawn();
+        let before = ONLOOKER.0.lock().unwrap().take().unwrap().1;
+        let after = look_into(second.pid(), first.pid());
+        assert_eq!(namespace(second.pid(), "user"), namespace(first.pid(), "user"));
+        group.kill(libc::SIGKILL).unwrap();
+        first.wait(stage::PATIENCE).unwrap();
+        second.wait(stage::PATIENCE).unwrap();
+        assert_eq!((before, after), (libc::EACCES, 0), "{backend}");
+    });
+}
+
 /// R10.2: mounts of a new namespace stay there; who joins sees them.
 #[test]
 fn mounts_stay_inside() {
@@ -382,12 +528,10 @@ impl Drop for Shared {
 }
 
 fn own_inode(kind: &str) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata(format!("/proc/thread-self/ns/{kind}")).unwrap().ino()
 }
 
 /// In a pid namespace whose `/proc` is not mounted, `self` is still the process.
 fn own_inode_of_process(kind: &str) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata(format!("/proc/self/ns/{kind}")).map_or(0, |found| found.ino())
 }

@@ -9,6 +9,7 @@ mod enter;
 mod files;
 mod first;
 pub(crate) mod kinds;
+mod members;
 mod seen;
 
 use std::ffi::OsStr;

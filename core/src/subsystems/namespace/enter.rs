@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::NAME;
 use super::first;
 use super::kinds::Namespaces;
+use super::members::Members;
 use super::seen::{Seen, Shown};
 use crate::backend;
 use crate::error::{Error, Result};
@@ -127,7 +128,7 @@ struct Ours {
     shown: Shown,
     kinds: Namespaces,
     /// To go back to.
-    fds: Vec<(Namespaces, OwnedFd)>,
+    fds: Opened,
 }
 
 impl Ours {
@@ -164,9 +165,10 @@ fn of_ours(kind: Namespaces) -> &'static str {
 
 /// A member that is in the namespaces that are wanted, and these held open.
 struct Way {
-    member: Process,
+    /// Its first thread is the one that is in them.
+    member: Option<Process>,
     note: Seen,
-    fds: Vec<(Namespaces, OwnedFd)>,
+    fds: Opened,
 }
 
 impl Way {
@@ -177,10 +179,11 @@ impl Way {
             return Err(Error::new(libc::ESRCH, format!("nobody has joined {group} yet")));
         };
         let mut unseen = None;
-        for pid in group.procs()? {
+        let members = Members::of(group)?;
+        for &pid in &members.processes {
             let Ok(member) = Process::open(pid) else { continue };
-            let fds = match open_if_there(pid, &note) {
-                Ok(Some(fds)) => fds,
+            let (tid, fds) = match open_if_there(pid, &members.threads(pid), &note) {
+                Ok(Some(found)) => found,
                 Err(errno @ (Errno::ACCESS | Errno::PERM)) if member.is_there() => {
                     unseen = Some(errno);
                     continue;
@@ -189,7 +192,7 @@ impl Way {
             };
             // Last, so that the number was the member's all the time.
             if matches!(backend::is_member(backend, group.node(), pid), Ok(true)) && member.is_there() {
-                return Ok(Way { member, note, fds });
+                return Ok(Way { member: (tid == pid).then_some(member), note, fds });
             }
         }
         Err(match unseen {
@@ -203,11 +206,11 @@ impl Way {
         if wanted.is_empty() {
             return Ok(());
         }
-        match namespace::join(self.member.as_fd(), wanted.bits()) {
+        match self.member.as_ref().map(|member| namespace::join(member.as_fd(), wanted.bits())) {
             // Before Linux 5.8 a pidfd is no such thing. Who has just ended is not there to
-            // be followed, but what it was in is open.
-            Err(Errno::INVAL | Errno::SRCH) => {}
-            other => return other,
+            // be followed, but what it was in is open. A pidfd is of the first thread.
+            Some(Err(Errno::INVAL | Errno::SRCH)) | None => {}
+            Some(other) => return other,
         }
         self.one_by_one(wanted).inspect_err(|_| {
             let back = in_order(ours.fds.iter().map(|(kind, fd)| (*kind, fd)));
@@ -237,18 +240,21 @@ fn in_order<T>(fds: impl IntoIterator<Item = (Namespaces, T)>) -> impl DoubleEnd
     sorted.into_iter()
 }
 
-/// The namespaces that are noted, open, if a thread of the process is in them: its first one,
-/// or another where that has ended.
-fn open_if_there(pid: i32, note: &Seen) -> sys::Result<Option<Vec<(Namespaces, OwnedFd)>>> {
-    let first = open_each(pid, pid, note);
-    if let Ok(Some(_)) | Err(Errno::ACCESS | Errno::PERM) = first {
+/// The namespaces that are noted, open, and which of some threads of a process is in them: its first
+/// one, or another where that has ended or is none of these.
+fn open_if_there(pid: i32, threads: &[i32], note: &Seen) -> sys::Result<Option<(i32, Opened)>> {
+    let open = |tid: i32| open_each(pid, tid, note).map(|fds| fds.map(|fds| (tid, fds)));
+    if threads.contains(&pid)
+        && let first @ (Ok(Some(_)) | Err(Errno::ACCESS | Errno::PERM)) = open(pid)
+    {
         return first;
     }
-    let others = process::threads(pid).unwrap_or_default();
-    Ok(others.into_iter().find_map(|tid| open_each(pid, tid, note).ok().flatten()))
+    Ok(threads.iter().find_map(|&tid| open(tid).ok().flatten()))
 }
 
-fn open_each(pid: i32, tid: i32, note: &Seen) -> sys::Result<Option<Vec<(Namespaces, OwnedFd)>>> {
+type Opened = Vec<(Namespaces, OwnedFd)>;
+
+fn open_each(pid: i32, tid: i32, note: &Seen) -> sys::Result<Option<Opened>> {
     let shown = Shown::of_task(pid, tid)?;
     let mut fds = Vec::new();
     for kind in note.kinds().each() {

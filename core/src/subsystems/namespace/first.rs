@@ -8,6 +8,7 @@
 use rustix::fs::OFlags;
 
 use super::kinds::Namespaces;
+use super::members::{Members, is_thread_in};
 use super::seen::{Seen, Shown};
 use crate::attach::Attach;
 use crate::attribute;
@@ -64,7 +65,8 @@ fn refuse_if_used(group: &Group) -> Result<()> {
 
 /// Whether nobody is in the very group, seen by us or not.
 pub(super) fn is_empty(group: &Group) -> Result<bool> {
-    Ok(group.procs()?.into_iter().all(is_leaving) && group.unseen_procs()? == 0)
+    let members = Members::of(group)?;
+    Ok(members.processes.iter().all(|&pid| members.is_leaving(pid)) && group.unseen_procs()? == 0)
 }
 
 /// What is noted of the first, as far as it is about what the group is bound to.
@@ -76,41 +78,20 @@ pub(super) fn note(group: &Group, kinds: Namespaces) -> Result<Option<Seen>> {
 /// The note on a group, of these kinds, if a member is in those namespaces.
 pub(super) fn standing_note(group: &Group, kinds: Namespaces) -> Result<Option<Seen>> {
     let Some(note) = note(group, types(group)?)?.map(|note| note.only(kinds)) else { return Ok(None) };
-    let members = group.procs()?;
-    Ok(members.iter().any(|&pid| is_process_in(pid, &note)).then_some(note))
-}
-
-/// Whether a process has given up its namespaces: it is ending, and still on the group's list.
-fn is_leaving(pid: i32) -> bool {
-    let has_none = |tid: i32| matches!(Seen::of_task(pid, tid, Namespaces::MNT), Ok(None));
-    has_none(pid) && process::threads(pid).unwrap_or_default().into_iter().all(has_none)
-}
-
-/// Whether one of a process's threads that has not ended, its first if that has not, is in
-/// these namespaces, as far as we may see.
-fn is_process_in(pid: i32, note: &Seen) -> bool {
-    let first = Seen::of_task(pid, pid, note.kinds());
-    match first {
-        Ok(None) => process::threads(pid).unwrap_or_default().iter().any(|&tid| is_thread_in(pid, tid, note)),
-        Ok(Some(seen)) => seen.difference(note).is_none(),
-        Err(_) => false,
-    }
-}
-
-fn is_thread_in(pid: i32, tid: i32, note: &Seen) -> bool {
-    matches!(Seen::of_task(pid, tid, note.kinds()), Ok(Some(seen)) if seen.difference(note).is_none())
+    let members = Members::of(group)?;
+    Ok(members.processes.iter().any(|&pid| members.is_in(pid, &note)).then_some(note))
 }
 
 /// Who is in the group besides a newcomer.
-struct Others {
-    processes: Vec<i32>,
+struct Others<'a> {
+    members: Members<'a>,
     /// Where threads come one by one: of the newcomer's own process.
     threads: Vec<(i32, i32)>,
     are_unseen: bool,
 }
 
-impl Others {
-    fn than(attach: &Attach<'_>) -> Result<Others> {
+impl<'a> Others<'a> {
+    fn than(attach: &Attach<'a>) -> Result<Others<'a>> {
         let (group, pid) = (attach.group(), attach.pid());
         let mut threads = Vec::new();
         if attach.is_single_task() {
@@ -118,17 +99,20 @@ impl Others {
             let of_it = |tid: &i32| process::process_of(*tid).is_ok_and(|process| process == pid);
             threads = group.tasks()?.into_iter().filter(is_other).filter(of_it).map(|tid| (pid, tid)).collect();
         }
-        let processes = group.procs()?.into_iter().filter(|&other| other != pid && !is_leaving(other)).collect();
-        Ok(Others { processes, threads, are_unseen: group.unseen_procs()? > 0 })
+        let mut members = Members::of(group)?;
+        let mut processes = std::mem::take(&mut members.processes);
+        processes.retain(|&other| other != pid && !members.is_leaving(other));
+        members.processes = processes;
+        Ok(Others { members, threads, are_unseen: group.unseen_procs()? > 0 })
     }
 
     fn are_none(&self) -> bool {
-        self.processes.is_empty() && self.threads.is_empty() && !self.are_unseen
+        self.members.processes.is_empty() && self.threads.is_empty() && !self.are_unseen
     }
 
     fn are_in(&self, note: &Seen) -> bool {
         self.threads.iter().any(|&(pid, tid)| is_thread_in(pid, tid, note))
-            || self.processes.iter().any(|&pid| is_process_in(pid, note))
+            || self.members.processes.iter().any(|&pid| self.members.is_in(pid, note))
     }
 }
 
