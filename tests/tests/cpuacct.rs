@@ -17,7 +17,7 @@ use cgf_tests::stage::{self, wait_for};
 /// A process that uses CPU time as it is told: a line is an order, and the answer what it has
 /// used itself by then, in nanoseconds, and its children for whom it has waited.
 const BURNER: &str = r"
-import os, resource, sys, threading, time
+import os, resource, signal, sys, threading, time
 
 def burn(seconds):
     end = time.thread_time() + seconds
@@ -44,6 +44,7 @@ for line in sys.stdin:
         out, into = os.pipe()
         pid = os.fork()
         if pid == 0:
+            signal.signal(signal.SIGUSR1, lambda *_: burn(seconds))
             burn(seconds)
             os.write(into, b'.')
             time.sleep(600)
@@ -265,6 +266,81 @@ fn a_child_is_counted_where_it_was() {
         assert_near(usage(&other), at_end, &format!("{backend}: where the parent is"));
         assert_near(usage(&own.0.root()), before + at_end, &format!("{backend}: in all"));
     });
+}
+
+/// R8.1: what a child uses in another group is that group's alone, whoever looked only there: the
+/// parent, who waits for it, is not charged.
+#[test]
+fn what_others_saw_a_child_use_is_not_its_parents() {
+    let _others = among_others();
+    on_each(|backend| {
+        let own = bound_to(backend, "cpuacct");
+        let [one, other] = ["one", "other"].map(|name| own.0.create(name).unwrap());
+        let mut burner = Burner::start();
+        one.attach(burner.pid()).unwrap();
+        burner.ask("bear", 0.2);
+        let before = usage(&one);
+        let child = stage::children(burner.pid())[0];
+        other.attach(child).unwrap();
+        // SAFETY: takes integers; a child of our own child, which has not waited for it.
+        unsafe { libc::kill(child, libc::SIGUSR1) };
+        let is_burnt = || (usage(&other) >= Duration::from_millis(190)).then_some(());
+        wait_for("the child to use its time", is_burnt).unwrap();
+        burner.ask("bury", 0.0);
+        let [in_one, in_other] = [usage(&one), usage(&other)];
+        assert_near(in_one, before, &format!("{backend}: where the parent is"));
+        assert!(in_other >= Duration::from_millis(190), "{backend}: {in_other:?}");
+        assert_near(usage(&own.0.root()), in_one + in_other, &format!("{backend}: in all"));
+    });
+}
+
+/// R8.1, R1.11: where nothing can be noted any more, a group is removed all the same, and its figure
+/// alone is lost.
+#[test]
+fn a_figure_stops_no_removal() {
+    let _others = among_others();
+    on(&[BackendKind::Embedded], |_| {
+        let state = Small::mount();
+        let options = format!("freezer,signal,cpuacct,backend=embedded,state={}", state.0.display());
+        let options = cgf::Options::parse(&options).unwrap();
+        let own = Own(cgf::Hierarchy::open(stage::unique("test"), &options).unwrap());
+        let group = own.0.create("a/b").unwrap();
+        let above = own.0.open_group("a").unwrap();
+        let spin = Spawn::new("sh").args(["-c", "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done"]);
+        group.spawn(spin).unwrap().wait(stage::PATIENCE).unwrap();
+        assert!(usage(&above) > Duration::ZERO);
+        state.fill();
+        let unnoted = group.cpu_time();
+        group.remove().unwrap();
+        assert!(!own.0.directory().join("a/b").exists());
+        assert_eq!(unnoted.unwrap_err().errno(), libc::ENOSPC, "the disk is full");
+        above.remove().unwrap();
+    });
+}
+
+/// A file system of its own that is soon full.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn mount() -> Small {
+        let small = Small(std::env::temp_dir().join(stage::unique("cgf-small")));
+        std::fs::create_dir(&small.0).unwrap();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "none"]).arg(&small.0).status();
+        assert!(mount.unwrap().success());
+        small
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("full")).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        let _ = std::fs::remove_dir(&self.0);
+    }
 }
 
 /// R8.1: what a program used in its group is not its starter's, who waits for it in another.
