@@ -545,7 +545,9 @@ struct cgf_spawn_options {
    * CLONE_NEWNET and the like: the child is in the group's namespaces of these
    * kinds, or, if nobody is in the group, in new ones that are the group's from
    * then on (cgf_enter). 0: it has the caller's, which have to be the group's as
-   * far as that is bound to them.
+   * far as that is bound to them. With CLONE_NEWNS a child that joins starts at the
+   * root of what the members see: "cwd" and the program, if they are relative, mean
+   * what they mean there.
    */
   uint64_t namespaces;
 };
@@ -1720,8 +1722,9 @@ int cgf_resource_register(struct cgf_hierarchy *h,
  * others (R10.2): CLONE_NEWNET and the like, of sched.h. What group the thread is
  * in stays as it is. A group is bound to kinds by its control file "ns.types".
  *
- * CLONE_NEWNS takes the root and working directory along; it and CLONE_NEWUSER want
- * a process of one thread. CLONE_NEWPID and CLONE_NEWTIME hold for children that
+ * CLONE_NEWNS takes the root and working directory along: the thread is at the root of
+ * what the member sees, and relative paths mean what they mean there; what is open
+ * stays open. It and CLONE_NEWUSER want a process of one thread. CLONE_NEWPID and CLONE_NEWTIME hold for children that
  * the thread makes afterwards.
  *
  * Returns 0, or, with the thread where it was unless the message says otherwise,
@@ -1738,7 +1741,9 @@ int cgf_resource_register(struct cgf_hierarchy *h,
  *     -ENODEV  the group was removed
  *     -ECHILD  in a forked child
  */
-int cgf_enter(struct cgf_group *g, uint64_t namespaces, struct cgf_error **err);
+int cgf_enter(struct cgf_group *g,
+              uint64_t namespaces,
+              struct cgf_error **err);
 
 /**
  * Reads a control file, such as "freezer.state", and returns the whole length

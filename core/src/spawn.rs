@@ -149,7 +149,8 @@ impl Spawn {
     ///
     /// A new mount namespace keeps its mounts to itself. Nobody has a number in a new user
     /// namespace before somebody writes its maps (user_namespaces(7)). Who joins a mount
-    /// namespace starts at its root.
+    /// namespace starts at its root: relative paths, of the program and of
+    /// [`current_dir`](Spawn::current_dir), mean what they mean there.
     pub fn namespaces(mut self, kinds: Namespaces) -> Spawn {
         self.namespaces = kinds;
         self

@@ -12,8 +12,9 @@ use crate::guard::guard;
 /// others (R10.2): CLONE_NEWNET and the like, of sched.h. What group the thread is
 /// in stays as it is. A group is bound to kinds by its control file "ns.types".
 ///
-/// CLONE_NEWNS takes the root and working directory along; it and CLONE_NEWUSER want
-/// a process of one thread. CLONE_NEWPID and CLONE_NEWTIME hold for children that
+/// CLONE_NEWNS takes the root and working directory along: the thread is at the root of
+/// what the member sees, and relative paths mean what they mean there; what is open
+/// stays open. It and CLONE_NEWUSER want a process of one thread. CLONE_NEWPID and CLONE_NEWTIME hold for children that
 /// the thread makes afterwards.
 ///
 /// Returns 0, or, with the thread where it was unless the message says otherwise,

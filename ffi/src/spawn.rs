@@ -58,7 +58,9 @@ pub struct cgf_spawn_options {
     /// CLONE_NEWNET and the like: the child is in the group's namespaces of these
     /// kinds, or, if nobody is in the group, in new ones that are the group's from
     /// then on (cgf_enter). 0: it has the caller's, which have to be the group's as
-    /// far as that is bound to them.
+    /// far as that is bound to them. With CLONE_NEWNS a child that joins starts at the
+    /// root of what the members see: "cwd" and the program, if they are relative, mean
+    /// what they mean there.
     pub namespaces: u64,
 }
 

@@ -23,8 +23,9 @@ impl Group {
     /// Brings the calling thread into the group's namespaces of these kinds, and into no
     /// others (R10.2). What group it is in stays as it is.
     ///
-    /// `mnt` takes the root and working directory along, and so does `user` the
-    /// capabilities; both want a process of one thread. `pid` and `time` hold for children
+    /// `mnt` takes the root and working directory along: the thread is at the root of what
+    /// the members see, and relative paths mean what they mean there; what is open stays open.
+    /// `user` takes the capabilities along. Both want a process of one thread. `pid` and `time` hold for children
     /// that the thread makes afterwards.
     ///
     /// # Errors
