@@ -425,9 +425,9 @@ impl Group {
         self.hierarchy.backend()
     }
 
-    /// The members of the group, those among them whom somebody has in a probe
-    /// group at this moment: on the way in, or out and back. So these are looked at before
-    /// and after, for nobody who was in the group all the time is to be missed.
+    /// The members of the group, those among them who are in a passing group at this moment,
+    /// on the way in, or out and back. These are looked at before and after, so that nobody
+    /// is missed who was on the way; only who goes out and comes back between two looks is.
     fn with_passing(&self, members: &dyn Fn(&Node) -> Result<Vec<i32>>) -> Result<Vec<i32>> {
         let passing = || {
             let mut found = Vec::new();
