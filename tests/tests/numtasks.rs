@@ -499,7 +499,8 @@ fn nobody_waits_for_ever() {
         start(&group, &["sleep"]);
         assert_eq!(stat(&group, "Number of successes"), 1, "{backend}");
         drop((in_turn, counting));
-        assert_eq!(write(&seen, "shares", "min_shares=5"), Ok(()), "{backend}");
+        // Whoever is being forked by another test has the locked files open for a moment more.
+        assert_eq!(write(&group, "shares", "min_shares=5"), Ok(()), "{backend}");
     });
 }
 
