@@ -13,14 +13,6 @@ use cgf_tests::backends::{Own, on, on_each, start};
 use cgf_tests::registered::{Registered, bound_to};
 use cgf_tests::stage;
 
-/// Whether a thread is on its way out (PF_EXITING) and runs nothing of its own any more.
-fn is_exiting(tid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{tid}/stat")).unwrap_or_default();
-    // proc_pid_stat(5): after the name, state is the first field and flags are the seventh.
-    let flags = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(6)?.parse::<u64>().ok());
-    flags.is_none_or(|flags| flags & 0x4 != 0)
-}
-
 /// Where a thread may run; `None`: it has ended.
 fn allowed(tid: i32) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
@@ -35,7 +27,7 @@ fn assert_all_on(group: &Group, list: &str, when: &str) -> usize {
     let mut alive = 0;
     for tid in tasks {
         if let Some(found) = allowed(tid) {
-            assert!(found == list || is_exiting(tid), "thread {tid} of {group} {when}: on {found} and not on {list}");
+            assert_eq!(found, list, "thread {tid} of {group} {when}");
             alive += 1;
         }
     }

@@ -30,11 +30,13 @@ const CLEAN: u32 = 3;
 /// one may run on none of them.
 pub(super) fn everybody(group: &Group) -> Result<()> {
     let forks = embedded::numbers::forks();
-    hold(group, &|| group.tasks())?;
-    if group.backend()?.kind() == BackendKind::Embedded && embedded::numbers::forks() != forks {
-        // Somebody on this machine was born meanwhile, perhaps here, before he could be looked at: now
-        // they are looked at while they stand still. Where they may not be stopped (the caller is
-        // among them) it is as good as can be.
+    let moved = hold(group, &|| group.tasks())?;
+    let are_born = group.backend()?.kind() == BackendKind::Embedded && embedded::numbers::forks() != forks;
+    if moved == Moved::Some || are_born {
+        // Whoever was moved in the middle of fork(2) bears a child that is where it was before, and
+        // that nobody has seen yet. Nor, on this machine, has anybody seen for certain who was born
+        // meanwhile. Now they are looked at while they stand still, which is never within a fork.
+        // Where they may not be stopped (the caller is among them) it is as good as can be.
         if let Ok(still) = group.hold(group.hierarchy().deadline()) {
             let held = hold(group, &|| group.tasks());
             still.give_back()?;
@@ -67,7 +69,7 @@ fn follows(group: &Group, child: &Node) -> Result<bool> {
 
 /// The same for what has come of one process, and for the descendants it brought.
 pub(super) fn process(group: &Group, pid: i32) -> Result<()> {
-    hold(group, &|| family(group, pid))
+    hold(group, &|| family(group, pid)).map(drop)
 }
 
 /// Takes a process that was to come to `group`, and is back in its own, off the processors that
@@ -78,14 +80,22 @@ pub(super) fn give_back(group: &Group, home: &Group, pid: i32) -> Result<()> {
     }
     let mask = Mask::of(Sets::of(group.hierarchy())?.in_effect(group.node())?.cpus.ranges());
     let is_put = |tid: &i32| affinity::get(*tid).is_ok_and(|now| now == mask);
-    hold(home, &|| Ok(family(home, pid)?.into_iter().filter(is_put).collect()))
+    hold(home, &|| Ok(family(home, pid)?.into_iter().filter(is_put).collect())).map(drop)
 }
 
-fn hold(group: &Group, tasks: &dyn Fn() -> Result<Vec<i32>>) -> Result<()> {
+/// Whether it took anything to hold them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moved {
+    Nobody,
+    Some,
+}
+
+fn hold(group: &Group, tasks: &dyn Fn() -> Result<Vec<i32>>) -> Result<Moved> {
     let sets = Sets::of(group.hierarchy())?;
     let deadline = group.hierarchy().deadline();
     let mut wait = Wait::until(deadline);
     let (mut quiet, mut clean) = (0, 0);
+    let mut moved = Moved::Nobody;
     loop {
         // What was written last holds, whoever wrote it: asked for each pass.
         let cpus = sets.in_effect(group.node())?.list(Kind::Cpus).clone();
@@ -106,16 +116,19 @@ fn hold(group: &Group, tasks: &dyn Fn() -> Result<Vec<i32>>) -> Result<()> {
             })?;
             passed = passed.max(found);
         }
+        if passed == Passed::Moved {
+            moved = Moved::Some;
+        }
         quiet = if passed == Passed::Moved { 0 } else { quiet + 1 };
         clean = if passed == Passed::Clean { clean + 1 } else { 0 };
         let is_done = clean >= CLEAN || quiet >= QUIET;
         if is_done && sets.in_effect(group.node())?.cpus == cpus {
-            return Ok(());
+            return Ok(moved);
         }
         if wait.pause(Duration::ZERO).is_err() {
             // The time is up: one such pass has to do.
             if clean > 0 {
-                return Ok(());
+                return Ok(moved);
             }
             let waited = deadline.elapsed().as_millis();
             let why = format!("after {waited} ms there were still threads in {group} that were not on CPUs {cpus}");
