@@ -14,14 +14,24 @@ use cgf_tests::stage::{self, wait_for};
 struct Pair {
     processors: Own,
     limits: Own,
-    state: PathBuf,
+    /// Last: the hierarchies need it to end.
+    state: State,
+}
+
+/// A directory that goes with this.
+struct State(PathBuf);
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Pair {
     fn open(processors: BackendKind, limits: BackendKind) -> Pair {
-        let state = std::env::temp_dir().join(stage::unique("pair"));
+        let state = State(std::env::temp_dir().join(stage::unique("pair")));
         let open = |words: &str, backend: BackendKind| {
-            let text = format!("{words},backend={backend},state={}", state.display());
+            let text = format!("{words},backend={backend},state={}", state.0.display());
             Own(Hierarchy::open(stage::unique("side"), &Options::parse(&text).unwrap()).unwrap())
         };
         let processors = open("freezer,cpuset", processors);
@@ -50,7 +60,6 @@ impl Drop for Pair {
                 let _ = own.0.open_group(path.as_bytes()).and_then(|group| group.kill(libc::SIGKILL));
             }
         }
-        let _ = std::fs::remove_dir_all(&self.state);
     }
 }
 
@@ -82,7 +91,7 @@ fn allowed(pid: i32) -> Option<String> {
 fn each_groups_in_its_own_way() {
     on_pairs(&PAIRS, |pair, on| {
         let (sides, sizes) = pair.groups();
-        let third = format!("cpuset,state={}", pair.state.display());
+        let third = format!("cpuset,state={}", pair.state.0.display());
         let refused = Hierarchy::open(stage::unique("third"), &Options::parse(&third).unwrap()).unwrap_err();
         assert_eq!(refused.errno(), libc::EBUSY, "{on}: {refused}");
         let all = sides[1].read("cpuset.cpus").unwrap();
