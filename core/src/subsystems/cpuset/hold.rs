@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Kind;
 use super::sets::{Keeper, Sets};
 use crate::backend::{BackendKind, Node, embedded};
-use crate::deadline::Wait;
+use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::process;
@@ -24,6 +24,9 @@ const QUIET: u32 = 64;
 /// list that is put together from the processes themselves may miss one who is born meanwhile.
 const CLEAN: u32 = 3;
 
+/// How long all may be kept waiting for the one who does not stand still.
+const STILL: Duration = Duration::from_millis(250);
+
 /// Puts every thread of the group on its processors.
 ///
 /// ETIMEDOUT: some were not there by the hierarchy's deadline. EPERM: another user's. EINVAL:
@@ -36,8 +39,10 @@ pub(super) fn everybody(group: &Group) -> Result<()> {
         // Whoever was moved in the middle of fork(2) bears a child that is where it was before, and
         // that nobody has seen yet. Nor, on this machine, has anybody seen for certain who was born
         // meanwhile. Now they are looked at while they stand still, which is never within a fork.
-        // Where they may not be stopped (the caller is among them) it is as good as can be.
-        if let Ok(still) = group.hold(group.hierarchy().deadline()) {
+        // Where they may not be stopped (the caller is among them), or one cannot be in that time,
+        // it is as good as can be.
+        let soon = Deadline::after(group.hierarchy().deadline().at_most(STILL));
+        if let Ok(still) = group.hold(soon) {
             let held = hold(group, &|| group.tasks());
             still.give_back()?;
             held?;
