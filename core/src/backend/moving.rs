@@ -14,6 +14,7 @@
 //! cgroup namespace of its own, moving a process into it beside another, while somebody
 //! within begins a checkpoint.
 
+use std::collections::HashSet;
 use std::fs::File;
 
 use super::Backend;
@@ -35,15 +36,14 @@ pub(crate) struct Moving {
     /// `None`: nothing needs to be said, or the file is not ours to open.
     file: Option<File>,
     mover: Holder,
-    locked: Vec<u64>,
+    moved: Vec<u64>,
 }
 
 impl Moving {
     /// Somebody who moves, and does not know yet whom.
     pub(crate) fn begin(backend: &dyn Backend) -> Result<Moving> {
-        let mover = backend.this_process();
-        let mut moving = Moving { file: backend.movers_file()?, mover, locked: Vec::new() };
-        moving.lock(WORKERS.of(mover))?;
+        let moving = Moving { file: backend.movers_file()?, mover: backend.this_process(), moved: Vec::new() };
+        moving.lock(WORKERS.of(moving.mover))?;
         Ok(moving)
     }
 
@@ -54,17 +54,32 @@ impl Moving {
     }
 
     /// From now on this process or thread, too. Only then it is looked where it is.
-    fn add(&mut self, id: i32) -> Result<()> {
-        self.lock(MOVED.of(self.mover.beside(id)))
+    pub(super) fn add(&mut self, id: i32) -> Result<()> {
+        let byte = MOVED.of(self.mover.beside(id));
+        self.lock(byte)?;
+        self.moved.push(byte);
+        Ok(())
     }
 
-    fn lock(&mut self, byte: u64) -> Result<()> {
+    /// From now on those who are listed, too; of these, whom nobody had moved on before
+    /// that was said.
+    pub(super) fn add_all(&mut self, list: impl Fn() -> Result<Vec<i32>>) -> Result<Vec<i32>> {
+        let before: HashSet<i32> = list()?.into_iter().collect();
+        before.iter().try_for_each(|&id| self.add(id))?;
+        Ok(list()?.into_iter().filter(|id| before.contains(id)).collect())
+    }
+
+    /// They were moved. Whom we move next is still to be said.
+    pub(super) fn done(&mut self) {
+        for byte in std::mem::take(&mut self.moved) {
+            self.unlock(byte);
+        }
+    }
+
+    fn lock(&self, byte: u64) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         match lock::try_lock(file, byte, Mode::Read) {
-            Ok(true) => {
-                self.locked.push(byte);
-                Ok(())
-            }
+            Ok(true) => Ok(()),
             Ok(false) => {
                 let why = "somebody has cgroup.procs at the top of the tree locked, and is not of us";
                 Err(Error::new(libc::EBUSY, why))
@@ -72,26 +87,19 @@ impl Moving {
             Err(errno) => Err(Error::os(errno, "locking cgroup.procs at the top of the tree")),
         }
     }
+
+    /// Closing would not do: a child that another thread forks meanwhile has a copy of the
+    /// descriptor.
+    fn unlock(&self, byte: u64) {
+        let _ = self.file.as_ref().map(|file| lock::unlock(file, byte));
+    }
 }
 
 impl Drop for Moving {
     fn drop(&mut self) {
-        // Closing would not do: a child that another thread forks meanwhile has a
-        // copy of the descriptor.
-        for byte in &self.locked {
-            let _ = self.file.as_ref().map(|file| lock::unlock(file, *byte));
-        }
+        self.done();
+        self.unlock(WORKERS.of(self.mover));
     }
-}
-
-/// Those whom we are about to move from where they are listed, having said so.
-pub(super) fn announce_all(backend: &dyn Backend, list: impl Fn() -> Result<Vec<i32>>) -> Result<(Vec<i32>, Moving)> {
-    let mut moving = Moving::begin(backend)?;
-    let before = list()?;
-    before.iter().try_for_each(|&id| moving.add(id))?;
-    // Somebody may have moved one of them on before we had said it.
-    let members = list()?.into_iter().filter(|id| before.contains(id)).collect();
-    Ok((members, moving))
 }
 
 /// Somebody who is about to move a process of this group, or of one below; and the file that

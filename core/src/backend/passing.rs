@@ -10,7 +10,8 @@ use std::fs::File;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::{Backend, Node, moving};
+use super::moving::Moving;
+use super::{Backend, Node};
 use crate::process;
 use crate::sys::lock::{self, Mode as Lock};
 use crate::sys::{self, Errno, dir::Dir};
@@ -108,8 +109,8 @@ pub(crate) fn sweep(backend: &dyn Backend, group: &Node) {
             continue;
         }
         let tasks = || Ok(backend.tasks(&child).unwrap_or_default().into_iter().filter(|&id| id > 0).collect());
-        let Ok((members, _moving)) = moving::announce_all(backend, tasks) else { continue };
-        for id in members {
+        let Ok(mut moving) = Moving::begin(backend) else { continue };
+        for id in moving.add_all(tasks).unwrap_or_default() {
             // A failure means that it died, or, by its number, that it came along
             // with another thread of its process.
             let _ = backend.take_over(group, id);

@@ -7,13 +7,13 @@
 //! (Measured on Linux 6.18: on both versions the blocker leaves its probe group
 //! unfrozen and every other task does not.)
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-use super::moving::{self, Moving};
+use super::moving::Moving;
 use super::passing::{self, Passing};
-use super::stage::Whom;
 use super::suspects::suspects;
 use super::{Backend, Effort, Node, guard};
 use crate::blocker::{Blocker, Evidence};
@@ -99,16 +99,18 @@ struct Probe<'a> {
     node: &'a Node,
     kind: &'a Kind,
     group: Passing,
+    moving: RefCell<Moving>,
 }
 
 impl<'a> Probe<'a> {
     fn create(backend: &'a dyn Backend, node: &'a Node, kind: &'a Kind) -> sys::Result<Probe<'a>> {
+        let moving = Moving::begin(backend).map_err(|_| Errno::BUSY)?;
         let group = Passing::create(&node.dir, backend.freeze_file(), "probe")?;
         // It may have been frozen after all, and a checkpoint have begun that did not
         // see the probe yet: one that begins from now on does.
         match node.dir.open_file(backend.freeze_file(), OFlags::RDONLY) {
             Ok(file) if guard::look(backend, node, &file).is_err() => Err(Errno::BUSY),
-            _ => Ok(Probe { backend, node, kind, group }),
+            _ => Ok(Probe { backend, node, kind, group, moving: RefCell::new(moving) }),
         }
     }
 
@@ -125,7 +127,13 @@ impl<'a> Probe<'a> {
             return None;
         }
         let Ok(process) = Process::open(pid) else { return Some(Answer::Gone) };
-        let _moving = Moving::of(self.backend, Whom::Process(&process)).ok()?;
+        self.moving.borrow_mut().add(id).ok()?;
+        let answer = self.ask_in_here(&process, id, deadline);
+        self.moving.borrow_mut().done();
+        answer
+    }
+
+    fn ask_in_here(&self, process: &Process, id: i32, deadline: Deadline) -> Option<Answer> {
         if !matches!(self.backend.locate(id), Ok(Some(path)) if path == self.node.path) || !process.is_there() {
             return Some(Answer::Gone);
         }
@@ -154,9 +162,8 @@ impl<'a> Probe<'a> {
 
     /// Moves everything back: the suspect, and what it forked meanwhile.
     fn put_back(&self) {
-        let inside = || Ok(passing::members(&self.group.dir, self.kind.file));
         // If it cannot be said whom we move, he must come back all the same.
-        let _moving = moving::announce_all(self.backend, inside);
+        let _ = self.moving.borrow_mut().add_all(|| Ok(passing::members(&self.group.dir, self.kind.file)));
         passing::move_all(&self.group.dir, &self.node.dir, self.kind.file);
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use super::mirrors::Mirrors;
-use super::moving;
+use super::moving::Moving;
 use super::passing::Passing;
 use super::tree::{Home, Tree};
 use super::{Backend, BackendKind, Node};
@@ -66,6 +66,8 @@ pub(super) struct KernelStage<'a> {
     file: &'static str,
     home: Home,
     homes: Vec<Home>,
+    /// Opened before anybody is moved: who has no descriptor left must be able to go back.
+    moving: RefCell<Moving>,
     /// Whoever has gone on into the group.
     arrived: HashSet<i32>,
 }
@@ -103,8 +105,9 @@ impl<'a> KernelStage<'a> {
             let typed = passing.dir.write("cgroup.type", b"threaded");
             typed.map_err(|errno| backend.refusal(group, id, errno))?;
         }
-        let arrived = HashSet::new();
-        let mut stage = Box::new(KernelStage { backend, tree, mirrors, group, passing, file, home, homes, arrived });
+        let (moving, arrived) = (RefCell::new(Moving::begin(backend)?), HashSet::new());
+        let mut stage =
+            Box::new(KernelStage { backend, tree, mirrors, group, passing, file, home, homes, moving, arrived });
         stage.passing.dir.write(file, id.to_string().as_bytes()).map_err(|errno| backend.refusal(group, id, errno))?;
         match stage.follow_in_mirrors(deadline) {
             Ok(()) => Ok(stage as Box<dyn Stage + 'a>),
@@ -162,6 +165,15 @@ impl<'a> KernelStage<'a> {
         matches!(self.backend.locate(id), Ok(Some(path)) if path == self.group.path)
     }
 
+    /// Moves those who are listed, and says so before to whoever begins a checkpoint.
+    fn move_each(&self, list: &dyn Fn() -> Result<Vec<i32>>, place: &dyn Fn(i32) -> Result<()>) -> Result<()> {
+        let mut moving = self.moving.borrow_mut();
+        let listed = moving.add_all(list)?;
+        let placed = listed.into_iter().try_for_each(|id| gone_is_fine(place(id)));
+        moving.done();
+        placed
+    }
+
     /// Empties the passing group, all whom it holds and who are born to it.
     fn empty(&self, deadline: Deadline, place: &dyn Fn(i32) -> Result<()>) -> Result<()> {
         let mut patience = Patience::new(self, deadline);
@@ -170,10 +182,7 @@ impl<'a> KernelStage<'a> {
                 return Ok(());
             }
             patience.pass()?;
-            let (members, _moving) = moving::announce_all(self.backend, || self.members())?;
-            for id in members {
-                gone_is_fine(place(id))?;
-            }
+            self.move_each(&|| self.members(), place)?;
         }
     }
 }
@@ -220,8 +229,7 @@ impl Stage for KernelStage<'_> {
             })
         };
         let here = || Ok(self.arrived.iter().copied().filter(|&id| self.is_here(id)).collect());
-        let (arrived, _moving) = moving::announce_all(self.backend, here)?;
-        arrived.into_iter().try_for_each(|id| gone_is_fine(send_home(id)))?;
+        self.move_each(&here, &send_home)?;
         self.empty(deadline, &send_home)
     }
 }

@@ -7,7 +7,8 @@ use rustix::fs::OFlags;
 
 use super::{Cgroup1, put, put_state, read_state, refused};
 use crate::backend::{
-    Backend, KILLING, Node, Outcome, holds_others, kill_caller, kill_listed, member, moving, passing::Passing, send,
+    Backend, KILLING, Node, Outcome, holds_others, kill_caller, kill_listed, member, moving::Moving, passing::Passing,
+    send,
 };
 use crate::deadline::{Deadline, Wait};
 use crate::error::{Error, Result};
@@ -181,8 +182,8 @@ impl Cgroup1 {
         loop {
             let mut move_error = None;
             group.walk(&mut |node| {
-                let (pids, _moving) = moving::announce_all(self, || self.procs(node))?;
-                for pid in pids {
+                let mut moving = Moving::begin(self)?;
+                for pid in moving.add_all(|| self.procs(node))? {
                     let Some(process) = member(self, node, pid)? else { continue };
                     send(&process, libc::SIGKILL).or_else(gone_is_fine)?;
                     match put(&dying.dir, "cgroup.procs", pid) {
