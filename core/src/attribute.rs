@@ -45,7 +45,13 @@ pub(crate) fn set_new(group: &Node, name: &str, value: &str) -> Result<bool> {
     match group.dir.new_xattr(&attribute(name), value.as_bytes()) {
         Err(Errno::EXIST) => Ok(false),
         Err(Errno::OPNOTSUPP) => {
-            let put = |new: &str, file: &str| group.dir.rename(new.as_ref(), file.as_ref());
+            // By a second name, since not every file system that has no attributes renames to
+            // a name that must be free; nor has every one links.
+            let put = |new: &str, file: &str| match group.dir.link(new, file) {
+                Ok(()) => group.dir.unlink(new),
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => group.dir.rename(new.as_ref(), file.as_ref()),
+                taken => taken,
+            };
             by_file(group, name, value, &put)
         }
         other => marked(group, other),

@@ -70,7 +70,12 @@ impl Holder {
         Holder { pid, start_time: 0, ..self }
     }
 
-    /// The number of such a one, for whom it is the same.
+    /// The number by which it is known, to whomever.
+    pub(crate) fn number(self) -> i32 {
+        self.pid
+    }
+
+    /// The number, for whom it is the same.
     pub(crate) fn as_seen_by(self, process: Holder) -> Option<i32> {
         (self.namespace == process.namespace).then_some(self.pid)
     }

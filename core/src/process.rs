@@ -1,6 +1,7 @@
 //! Processes and threads as `/proc` shows them, and a hold on a process that
 //! its successor under the same number does not inherit.
 
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::error::{Error, Result};
@@ -190,6 +191,23 @@ pub(crate) fn process_of(tid: i32) -> sys::Result<i32> {
     field(&status, "Tgid:").and_then(|pid| pid.parse().ok()).ok_or(Errno::IO)
 }
 
+/// Whether every other pid namespace lies below ours, as below the first one
+/// (PROC_PID_INIT_INO of include/linux/proc_ns.h).
+pub(crate) fn sees_all_namespaces() -> bool {
+    rustix::fs::stat("/proc/self/ns/pid").is_ok_and(|stat| stat.st_ino == 0xEFFF_FFFC)
+}
+
+/// The numbers of a task in its own pid namespace and in those above up to ours, or none if
+/// it has gone.
+pub(crate) fn numbers_of(tid: i32) -> Vec<i32> {
+    let status = read(&format!("/proc/{tid}/status")).unwrap_or_default();
+    ["NSpid:", "NStgid:"]
+        .iter()
+        .filter_map(|name| field(&status, name))
+        .flat_map(|text| numbers(text.as_bytes()))
+        .collect()
+}
+
 /// The children of a process, by whichever of its threads (CONFIG_PROC_CHILDREN).
 pub(crate) fn children(pid: i32) -> sys::Result<Vec<i32>> {
     let mut found = Vec::new();
@@ -215,8 +233,8 @@ pub(crate) fn users(pid: i32) -> sys::Result<[u32; 3]> {
     }
 }
 
-/// Whether a process has locked something of a file, as far as we may see.
-pub(crate) fn has_locked(pid: i32, file: impl AsFd) -> bool {
+/// Whether a process has locked something of these bytes of a file, as far as we may see.
+pub(crate) fn has_locked(pid: i32, file: impl AsFd, bytes: &Range<u64>) -> bool {
     let Ok(ours) = rustix::fs::fstat(file) else { return false };
     // By the descriptor's own file: the lock's line in fdinfo has the number of a
     // device that stat(2) shows otherwise on some file systems (btrfs).
@@ -224,10 +242,19 @@ pub(crate) fn has_locked(pid: i32, file: impl AsFd) -> bool {
         let theirs = rustix::fs::stat(format!("/proc/{pid}/fd/{descriptor}"));
         theirs.is_ok_and(|theirs| (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino))
             && read(&format!("/proc/{pid}/fdinfo/{descriptor}"))
-                .is_ok_and(|info| info.split(|&byte| byte == b'\n').any(|line| line.starts_with(b"lock:")))
+                .is_ok_and(|info| info.split(|&byte| byte == b'\n').any(|line| is_lock_of(line, bytes)))
     };
     let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     descriptors.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_it))
+}
+
+/// `lock: 1: OFDLCK ADVISORY READ -1 00:1b:42 FIRST LAST`, or `EOF` for the last of all.
+fn is_lock_of(line: &[u8], bytes: &Range<u64>) -> bool {
+    let Some(lock) = line.strip_prefix(b"lock:").and_then(|lock| std::str::from_utf8(lock).ok()) else { return false };
+    let mut words = lock.split_whitespace().rev();
+    let last = words.next().map(|word| word.parse().unwrap_or(u64::MAX));
+    let first = words.next().and_then(|word| word.parse::<u64>().ok());
+    matches!((first, last), (Some(first), Some(last)) if first < bytes.end && last >= bytes.start)
 }
 
 /// How often a thread has been given a CPU: the third field of its `schedstat`.

@@ -134,7 +134,11 @@ impl SilentServer {
             let ended = silent.server.try_wait().ok()?.is_some();
             (ended || silent.has_said("ready")).then_some(())
         })?;
-        if silent.has_said("ready") { Ok(silent) } else { Err("the silent server ended, see what it said".into()) }
+        if silent.has_said("ready") {
+            Ok(silent)
+        } else {
+            Err("the silent server ended, and said why on stderr".into())
+        }
     }
 
     /// A file that nothing will ever be heard of.

@@ -34,5 +34,6 @@ ${CC:-cc} -shared -fPIC -O1 -g -Wall -Wextra -Werror "$here/pidfd_send_signal.c"
 # Whole or not at all: who is interrupted leaves no half of a program.
 printf '%s\n' '#!/bin/sh' "LD_PRELOAD='$preload' exec $run \"\$@\"" >"$program.new"
 chmod 755 "$program.new"
-"$program.new" --version >/dev/null || { rm -f "$program.new"; give_up "it does not start"; }
+# With a program, and not by --version: it refuses to start one without the symbols of the loader.
+"$program.new" --quiet --error-exitcode=9 /bin/true || { rm -f "$program.new"; give_up "it does not start"; }
 mv "$program.new" "$program"

@@ -148,7 +148,7 @@ impl Held {
         }
         let held = Held::lock(group, file, terms)?;
         drop(beginning);
-        let failed = match guarded.await_others() {
+        let failed = match guarded.await_others().and_then(|()| guarded.await_movers()) {
             Ok(()) => match ready() {
                 Ok(()) => return Ok(Ok(held)),
                 Err(error) => Err(error),
@@ -170,7 +170,7 @@ impl Held {
                 return Ok(held);
             }
         }
-        Err(held_up(&group.path, &file, "somebody has too many bytes locked"))
+        Err(held_up(&group.path, &file, &ALL, "somebody has too many bytes locked"))
     }
 
     /// Ends the lease. ESTALE: somebody has ended it by force before.
@@ -249,7 +249,7 @@ impl Beginning {
                 Ok(()) => {}
                 Err(Ended::Passed) if !least.passed() => std::thread::sleep(PAUSE),
                 Err(ended) => {
-                    let somebody = held_up(&group.path, &file, "somebody else is about to begin one");
+                    let somebody = held_up(&group.path, &file, &ALL, "somebody else is about to begin one");
                     return Err(unless_interrupted(ended, somebody));
                 }
             }
@@ -279,14 +279,14 @@ impl Guarded<'_> {
         while let Some((path, file, who)) = self.find_others(&mut free)? {
             if patience.passed() {
                 let does = format!("{who} acts upon the group, and does not get on with it");
-                return Err(held_up(&path, &file, &does));
+                return Err(held_up(&path, &file, &ALL, &does));
             }
             std::thread::sleep(PAUSE);
         }
         Ok(())
     }
 
-    /// A group that somebody is at work on, the file that tells so, and who it is.
+    /// A group that somebody is at work on, its freeze file, and who it is.
     fn find_others(&self, free: &mut HashSet<Place>) -> Result<Option<(GroupPath, File, String)>> {
         let mut found = None;
         self.node.walk(&mut |node| {
@@ -312,13 +312,23 @@ impl Guarded<'_> {
             }
             Ok(())
         })?;
-        // Nobody comes any more: whom somebody may still take away is in there by now.
-        if found.is_none()
-            && let Some((file, who)) = moving::find(self)?
-        {
-            found = Some((self.node.path.clone(), file, who));
-        }
         Ok(found)
+    }
+
+    /// Waits for those who are about to take somebody away and looked where he was before the
+    /// lease could be seen. Only then: who is polite to a beginner has said already whom he moves.
+    /// Nobody comes any more, so whom somebody may still take away is in the group by now.
+    /// EBUSY: somebody does not get on with it.
+    fn await_movers(&self) -> Result<()> {
+        let patience = Deadline::after(LEAST);
+        while let Some((file, bytes, who)) = moving::find(self)? {
+            if patience.passed() {
+                let does = format!("{who} does not get on with it");
+                return Err(held_up(&self.node.path, &file, &bytes, &does));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
     }
 }
 
@@ -429,20 +439,23 @@ fn unless_interrupted(ended: Ended, passed: Error) -> Error {
     }
 }
 
+/// Of a freeze file.
+const ALL: Range<u64> = 0..u64::MAX;
+
 /// EBUSY: the lease cannot begin, and who has something of the file locked, as far as
 /// we may see.
-fn held_up(path: &GroupPath, file: &File, why: &str) -> Error {
-    let who: Vec<String> = lockers(file).iter().take(5).map(i32::to_string).collect();
+fn held_up(path: &GroupPath, file: &File, bytes: &Range<u64>, why: &str) -> Error {
+    let who: Vec<String> = lockers(file, bytes).iter().take(5).map(i32::to_string).collect();
     let who = if who.is_empty() { "nobody that we may see".to_owned() } else { format!("process {}", who.join(", ")) };
     let why = format!("no checkpoint of group {path} can begin: {why}; the lock is held by {who}");
     Error::new(libc::EBUSY, why)
 }
 
 /// The processes but ours that have locked something of a file, as far as we may see.
-fn lockers(file: &File) -> Vec<i32> {
+fn lockers(file: &File, bytes: &Range<u64>) -> Vec<i32> {
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|&pid| pid != process::this_process() && process::has_locked(pid, file)).collect()
+    pids.filter(|&pid| pid != process::this_process() && process::has_locked(pid, file, bytes)).collect()
 }
 
 #[cfg(test)]

@@ -10,12 +10,14 @@
 //!
 //! They say it by a read lock on `cgroup.procs` at the top of the tree, which everybody
 //! can open; a mere reader can keep a lease from beginning by that, and is named for it.
-//! It does not reach who sees another top: a mover outside of a container that has a
-//! cgroup namespace of its own, moving a process into it beside another, while somebody
-//! within begins a checkpoint.
+//! It does not reach who sees another top (in a cgroup namespace, or by a mount of a part
+//! of the tree): a mover outside, taking away a process that another moves into a group
+//! inside, while somebody inside begins a checkpoint. Nor is it said by who brings back what
+//! was moved by a recycled number.
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::ops::Range;
 
 use super::Backend;
 use super::guard::Guarded;
@@ -23,10 +25,14 @@ use super::stage::Whom;
 use crate::error::{Error, Result};
 use crate::holder::{Holder, MOVED, WORKERS};
 use crate::process::{self, Process};
+use crate::sys::Errno;
 use crate::sys::lock::{self, Mode};
 
-/// How many of those who are moved are looked at. More are not moved at one time.
-const MOST: usize = 1000;
+/// How many are said to be moved at one time by one mover: each costs a look over all locks.
+const AT_ONCE: usize = 256;
+
+/// How many of them a beginning lease looks at. So many movers do not come together.
+const MOST: usize = 4 * AT_ONCE;
 
 /// What we have said, until this is dropped: that we move, as one of the [`WORKERS`], so
 /// that what is left of a killed one is known to be void; and whom, as the [`MOVED`].
@@ -40,11 +46,10 @@ pub(crate) struct Moving {
 }
 
 impl Moving {
-    /// Somebody who moves, and does not know yet whom.
+    /// Somebody who is going to move, and has said of nobody so far. What may fail for want of
+    /// a descriptor has not failed.
     pub(crate) fn begin(backend: &dyn Backend) -> Result<Moving> {
-        let moving = Moving { file: backend.movers_file()?, mover: backend.this_process(), moved: Vec::new() };
-        moving.lock(WORKERS.of(moving.mover))?;
-        Ok(moving)
+        Ok(Moving { file: backend.movers_file()?, mover: backend.this_process(), moved: Vec::new() })
     }
 
     pub(super) fn of(backend: &dyn Backend, whom: Whom<'_>) -> Result<Moving> {
@@ -53,27 +58,43 @@ impl Moving {
         Ok(moving)
     }
 
-    /// From now on this process or thread, too. Only then it is looked where it is.
+    /// From now on this process or thread. Only then it is looked where it is.
     pub(super) fn add(&mut self, id: i32) -> Result<()> {
+        if self.moved.is_empty() {
+            self.lock(WORKERS.of(self.mover))?;
+        }
         let byte = MOVED.of(self.mover.beside(id));
-        self.lock(byte)?;
         self.moved.push(byte);
-        Ok(())
+        self.lock(byte)
     }
 
-    /// From now on those who are listed, too; of these, whom nobody had moved on before
-    /// that was said.
-    pub(super) fn add_all(&mut self, list: impl Fn() -> Result<Vec<i32>>) -> Result<Vec<i32>> {
-        let before: HashSet<i32> = list()?.into_iter().collect();
-        before.iter().try_for_each(|&id| self.add(id))?;
-        Ok(list()?.into_iter().filter(|id| before.contains(id)).collect())
+    /// Moves each of those who are listed, but whom somebody moved on before it was said.
+    pub(super) fn each(
+        &mut self,
+        list: &dyn Fn() -> Result<Vec<i32>>,
+        mut place: impl FnMut(i32) -> Result<()>,
+    ) -> Result<()> {
+        for some in list()?.chunks(AT_ONCE) {
+            let said = some.iter().try_for_each(|&id| self.add(id));
+            let placed = said.and_then(|()| {
+                let there: HashSet<i32> = list()?.into_iter().collect();
+                some.iter().filter(|id| there.contains(id)).try_for_each(|&id| place(id))
+            });
+            self.done();
+            placed?;
+        }
+        Ok(())
     }
 
     /// They were moved. Whom we move next is still to be said.
     pub(super) fn done(&mut self) {
+        if self.moved.is_empty() {
+            return;
+        }
         for byte in std::mem::take(&mut self.moved) {
             self.unlock(byte);
         }
+        self.unlock(WORKERS.of(self.mover));
     }
 
     fn lock(&self, byte: u64) -> Result<()> {
@@ -98,46 +119,64 @@ impl Moving {
 impl Drop for Moving {
     fn drop(&mut self) {
         self.done();
-        self.unlock(WORKERS.of(self.mover));
     }
 }
 
-/// Somebody who is about to move a process of this group, or of one below; and the file that
-/// tells so.
-pub(super) fn find(group: &Guarded<'_>) -> Result<Option<(File, String)>> {
+/// Somebody who is about to move a process of this group, or of one below: the file that
+/// tells so, the bytes of it, and by what words he is known.
+pub(super) fn find(group: &Guarded<'_>) -> Result<Option<(File, Range<u64>, String)>> {
     let Some(file) = group.backend.movers_file()? else { return Ok(None) };
     let mut found = None;
     for (count, bytes) in MOVED.locked(&file, Mode::Write).enumerate() {
         let bytes = bytes?;
-        found = if count == MOST || bytes.end - bytes.start > 1 {
+        let who = if count == MOST || bytes.end - bytes.start > 1 {
             Some("somebody who has many bytes locked".to_owned())
         } else {
             mover_of(group, Holder::from(bytes.start))?
         };
-        if found.is_some() {
+        if let Some(who) = who {
+            found = Some((bytes, who));
             break;
         }
     }
+    let Some((bytes, who)) = found else { return Ok(None) };
     // Void, if no mover lives.
-    if found.is_none() || WORKERS.held(&file, Mode::Write)?.is_none() {
-        return Ok(None);
-    }
-    Ok(found.map(|who| (file, who)))
+    let is_void = WORKERS.held(&file, Mode::Write)?.is_none();
+    Ok((!is_void).then_some((file, bytes, who)))
 }
 
 /// By what words who moves this process or thread is known, if its process is in the group.
 fn mover_of(group: &Guarded<'_>, whom: Holder) -> Result<Option<String>> {
     let Some(id) = whom.as_seen_by(group.backend.this_process()) else {
-        // By that number we cannot find him: he may be one of ours.
-        return Ok(Some("somebody who moves a process, in another pid namespace,".to_owned()));
+        let is_in = may_be_in(group, whom.number())?;
+        return Ok(is_in.then(|| "somebody who moves a process, in another pid namespace,".to_owned()));
     };
-    let Ok(pid) = process::process_of(id) else { return Ok(None) };
+    let pid = match process::process_of(id) {
+        Ok(pid) => pid,
+        Err(Errno::NOENT | Errno::SRCH) => return Ok(None),
+        Err(errno) => return Err(Error::os(errno, format_args!("looking at {id}, which is moved"))),
+    };
     let homes = match Process::open(pid).and_then(|process| group.backend.homes(Whom::Process(&process))) {
         Err(error) if error.is(libc::ESRCH) => return Ok(None),
         homes => homes?,
     };
     let is_in = homes.iter().any(|home| home.path.is_within(&group.whole));
     Ok(is_in.then(|| format!("somebody who moves process {pid}")))
+}
+
+/// Whether a member may have this number in another pid namespace: it is known only of those
+/// below ours, which from the first one all are. Of members whom we do not see it is not, either.
+fn may_be_in(group: &Guarded<'_>, number: i32) -> Result<bool> {
+    let mut found = !process::sees_all_namespaces();
+    if !found {
+        group.node.walk(&mut |node| {
+            for tid in group.backend.tasks(node)? {
+                found = found || tid <= 0 || process::numbers_of(tid).contains(&number);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

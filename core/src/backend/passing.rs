@@ -108,13 +108,14 @@ pub(crate) fn sweep(backend: &dyn Backend, group: &Node) {
         if !matches!(lock::try_lock(&file, MAKER, Lock::Write), Ok(true)) {
             continue;
         }
-        let tasks = || Ok(backend.tasks(&child).unwrap_or_default().into_iter().filter(|&id| id > 0).collect());
         let Ok(mut moving) = Moving::begin(backend) else { continue };
-        for id in moving.add_all(tasks).unwrap_or_default() {
+        let tasks = || Ok(backend.tasks(&child)?.into_iter().filter(|&id| id > 0).collect());
+        let _ = moving.each(&tasks, |id| {
             // A failure means that it died, or, by its number, that it came along
             // with another thread of its process.
             let _ = backend.take_over(group, id);
-        }
+            Ok(())
+        });
         let _ = group.dir.rmdir(child.path.name());
     }
 }

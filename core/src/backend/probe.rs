@@ -162,8 +162,14 @@ impl<'a> Probe<'a> {
 
     /// Moves everything back: the suspect, and what it forked meanwhile.
     fn put_back(&self) {
-        // If it cannot be said whom we move, he must come back all the same.
-        let _ = self.moving.borrow_mut().add_all(|| Ok(passing::members(&self.group.dir, self.kind.file)));
+        let inside = || Ok(passing::members(&self.group.dir, self.kind.file));
+        let _ = self.moving.borrow_mut().each(&inside, |id| {
+            // A failure means that it died.
+            let _ = self.node.dir.write(self.kind.file, id.to_string().as_bytes());
+            Ok(())
+        });
+        // Who was born since; and if it could not be said whom we move, he must come back all
+        // the same.
         passing::move_all(&self.group.dir, &self.node.dir, self.kind.file);
     }
 }

@@ -160,18 +160,13 @@ impl<'a> KernelStage<'a> {
         Ok(members)
     }
 
-    /// Whether nobody has moved it on out of the group.
+    /// Whether nobody has moved it on out of the group. Who cannot be looked at is there.
     fn is_here(&self, id: i32) -> bool {
-        matches!(self.backend.locate(id), Ok(Some(path)) if path == self.group.path)
-    }
-
-    /// Moves those who are listed, and says so before to whoever begins a checkpoint.
-    fn move_each(&self, list: &dyn Fn() -> Result<Vec<i32>>, place: &dyn Fn(i32) -> Result<()>) -> Result<()> {
-        let mut moving = self.moving.borrow_mut();
-        let listed = moving.add_all(list)?;
-        let placed = listed.into_iter().try_for_each(|id| gone_is_fine(place(id)));
-        moving.done();
-        placed
+        let home = if self.file == "cgroup.procs" { self.tree.home_of(id) } else { self.tree.home_of_task(id) };
+        match home {
+            Ok(home) => home.is_at(&self.tree.below_mount(&self.group.path)),
+            Err(errno) => errno != Errno::SRCH,
+        }
     }
 
     /// Empties the passing group, all whom it holds and who are born to it.
@@ -182,7 +177,7 @@ impl<'a> KernelStage<'a> {
                 return Ok(());
             }
             patience.pass()?;
-            self.move_each(&|| self.members(), place)?;
+            self.moving.borrow_mut().each(&|| self.members(), |id| gone_is_fine(place(id)))?;
         }
     }
 }
@@ -229,7 +224,7 @@ impl Stage for KernelStage<'_> {
             })
         };
         let here = || Ok(self.arrived.iter().copied().filter(|&id| self.is_here(id)).collect());
-        self.move_each(&here, &send_home)?;
+        self.moving.borrow_mut().each(&here, |id| gone_is_fine(send_home(id)))?;
         self.empty(deadline, &send_home)
     }
 }

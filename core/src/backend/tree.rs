@@ -119,6 +119,13 @@ pub(crate) struct Home {
     strayed: Vec<(i32, GroupPath)>,
 }
 
+impl Home {
+    /// Whether it, or its first thread that has not ended, was in this group.
+    pub(crate) fn is_at(&self, whole: &GroupPath) -> bool {
+        self.path == *whole
+    }
+}
+
 /// Which groups the calling thread is in.
 const CALLER: &str = "/proc/thread-self/cgroup";
 

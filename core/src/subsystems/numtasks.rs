@@ -74,7 +74,7 @@ impl Subsystem for NumTasks {
 
 /// Before a group gets another name: nobody changes shares until this is dropped, who would not find the
 /// group meanwhile, or its limit in another tree. `None`: there are no shares, or no other names, or it is not
-/// ours to lock.
+/// ours to lock; or somebody has locked the file who may only read it, and so changes none.
 ///
 /// EBUSY: somebody is at it until the hierarchy's deadline.
 pub(crate) fn keep_names(hierarchy: &Hierarchy) -> Result<Option<Turn>> {
@@ -83,6 +83,7 @@ pub(crate) fn keep_names(hierarchy: &Hierarchy) -> Result<Option<Turn>> {
     }
     match turn::take(hierarchy, hierarchy.deadline()) {
         Err(error) if [libc::EACCES, libc::EPERM, libc::EROFS].into_iter().any(|errno| error.is(errno)) => Ok(None),
+        Err(error) if error.is(libc::EBUSY) && !turn::is_taken(hierarchy)? => Ok(None),
         taken => taken.map(Some),
     }
 }

@@ -103,6 +103,11 @@ impl Dir {
         rustix::fs::renameat(&self.fd, from, &self.fd, to)
     }
 
+    /// Another name for a file in this directory. EEXIST: it is taken.
+    pub(crate) fn link(&self, from: &str, to: &str) -> Result<()> {
+        rustix::fs::linkat(&self.fd, from, &self.fd, to, AtFlags::empty())
+    }
+
     /// Whether the directory was removed while we held it open.
     pub(crate) fn is_removed(&self) -> bool {
         rustix::fs::fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0)

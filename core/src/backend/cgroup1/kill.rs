@@ -182,9 +182,8 @@ impl Cgroup1 {
         loop {
             let mut move_error = None;
             group.walk(&mut |node| {
-                let mut moving = Moving::begin(self)?;
-                for pid in moving.add_all(|| self.procs(node))? {
-                    let Some(process) = member(self, node, pid)? else { continue };
+                Moving::begin(self)?.each(&|| self.procs(node), |pid| {
+                    let Some(process) = member(self, node, pid)? else { return Ok(()) };
                     send(&process, libc::SIGKILL).or_else(gone_is_fine)?;
                     match put(&dying.dir, "cgroup.procs", pid) {
                         // Died, and its number is another's, who was moved.
@@ -192,8 +191,8 @@ impl Cgroup1 {
                         Ok(()) | Err(Errno::SRCH) => {}
                         Err(errno) => move_error = Some(refused(node, pid, errno)),
                     }
-                }
-                Ok(())
+                    Ok(())
+                })
             })?;
             if let Some(error) = move_error {
                 return Err(error.context("moving a process out of a frozen group to die"));

@@ -151,7 +151,7 @@ fn let_holder_finish(root: &Node) {
 
 /// Whether a process has the hierarchy's lock, as far as we may see.
 pub(super) fn holds(root: &Node, pid: i32) -> bool {
-    file::open(&root.dir, LOCK, OFlags::RDONLY).is_ok_and(|file| process::has_locked(pid, &file))
+    file::open(&root.dir, LOCK, OFlags::RDONLY).is_ok_and(|file| process::has_locked(pid, &file, &(0..u64::MAX)))
 }
 
 fn busy(file: &File) -> Error {

@@ -27,26 +27,26 @@ const CLEAN: u32 = 3;
 /// How long all may be kept waiting for the one who does not stand still.
 const STILL: Duration = Duration::from_millis(250);
 
+/// How long somebody may be in the middle of fork(2) who has to wait for a CPU there.
+const FORKING: Duration = Duration::from_millis(50);
+
 /// Puts every thread of the group on its processors.
 ///
 /// ETIMEDOUT: some were not there by the hierarchy's deadline. EPERM: another user's. EINVAL:
 /// one may run on none of them.
 pub(super) fn everybody(group: &Group) -> Result<()> {
     let forks = embedded::numbers::forks();
-    let moved = hold(group, &|| group.tasks())?;
-    let are_born = group.backend()?.kind() == BackendKind::Embedded && embedded::numbers::forks() != forks;
-    if moved == Moved::Some || are_born {
-        // Whoever was moved in the middle of fork(2) bears a child that is where it was before, and
-        // that nobody has seen yet. Nor, on this machine, has anybody seen for certain who was born
-        // meanwhile. Now they are looked at while they stand still, which is never within a fork.
-        // Where they may not be stopped (the caller is among them), or one cannot be in that time,
-        // it is as good as can be.
-        let soon = Deadline::after(group.hierarchy().deadline().at_most(STILL));
-        if let Ok(still) = group.hold(soon) {
-            let held = hold(group, &|| group.tasks());
-            still.give_back()?;
-            held?;
+    let deadline = group.hierarchy().deadline();
+    let moved = hold(group, &|| group.tasks(), deadline)?;
+    // Whoever was moved in the middle of fork(2) bears a child that is where it was before, and
+    // that nobody has seen yet.
+    if group.backend()?.kind() == BackendKind::Embedded {
+        // Nor has anybody seen for certain who was born on this machine meanwhile.
+        if moved == Moved::Some || embedded::numbers::forks() != forks {
+            hold_while_still(group)?;
         }
+    } else if moved == Moved::Some {
+        hold_for_a_while(group, deadline)?;
     }
     // Those that have what this group has.
     for child in group.node().children()? {
@@ -56,6 +56,30 @@ pub(super) fn everybody(group: &Group) -> Result<()> {
             // It was removed meanwhile.
             Err(error) if error.is(libc::ENODEV) || error.is(libc::ENOENT) => {}
             other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Looks at them while they stand still, which is never within a fork. Where they may not be
+/// stopped (the caller is among them), or one cannot be in that time, it is as good as can be.
+fn hold_while_still(group: &Group) -> Result<()> {
+    let soon = Deadline::after(group.hierarchy().deadline().at_most(STILL));
+    let Ok(still) = group.hold(soon) else { return Ok(()) };
+    let held = hold(group, &|| group.tasks(), soon);
+    still.give_back()?;
+    held.map(drop)
+}
+
+/// Looks at them until nobody had to be moved for as long as a fork may take that was interrupted
+/// by others: to stop all for it would be no more than a moment, but others who freeze and thaw
+/// the group would notice.
+fn hold_for_a_while(group: &Group, deadline: Deadline) -> Result<()> {
+    let mut end = Deadline::after(deadline.at_most(FORKING));
+    while !end.passed() {
+        std::thread::sleep(end.at_most(FORKING / 10));
+        if hold(group, &|| group.tasks(), deadline)? == Moved::Some {
+            end = Deadline::after(deadline.at_most(FORKING));
         }
     }
     Ok(())
@@ -74,7 +98,7 @@ fn follows(group: &Group, child: &Node) -> Result<bool> {
 
 /// The same for what has come of one process, and for the descendants it brought.
 pub(super) fn process(group: &Group, pid: i32) -> Result<()> {
-    hold(group, &|| family(group, pid)).map(drop)
+    hold(group, &|| family(group, pid), group.hierarchy().deadline()).map(drop)
 }
 
 /// Takes a process that was to come to `group`, and is back in its own, off the processors that
@@ -85,7 +109,8 @@ pub(super) fn give_back(group: &Group, home: &Group, pid: i32) -> Result<()> {
     }
     let mask = Mask::of(Sets::of(group.hierarchy())?.in_effect(group.node())?.cpus.ranges());
     let is_put = |tid: &i32| affinity::get(*tid).is_ok_and(|now| now == mask);
-    hold(home, &|| Ok(family(home, pid)?.into_iter().filter(is_put).collect())).map(drop)
+    let of_ours = || Ok(family(home, pid)?.into_iter().filter(is_put).collect());
+    hold(home, &of_ours, home.hierarchy().deadline()).map(drop)
 }
 
 /// Whether it took anything to hold them.
@@ -95,9 +120,8 @@ enum Moved {
     Some,
 }
 
-fn hold(group: &Group, tasks: &dyn Fn() -> Result<Vec<i32>>) -> Result<Moved> {
+fn hold(group: &Group, tasks: &dyn Fn() -> Result<Vec<i32>>, deadline: Deadline) -> Result<Moved> {
     let sets = Sets::of(group.hierarchy())?;
-    let deadline = group.hierarchy().deadline();
     let mut wait = Wait::until(deadline);
     let (mut quiet, mut clean) = (0, 0);
     let mut moved = Moved::Nobody;

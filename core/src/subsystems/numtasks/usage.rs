@@ -16,7 +16,8 @@ pub(super) fn of(group: &Group) -> Result<u64> {
     }
 }
 
-/// How many forks the kernel has refused to the tasks of the group since it was made.
+/// How many forks the kernel has refused since the group was made: from Linux 6.12 for the
+/// group's own limit, to it and those below; before, to its own tasks for any limit.
 pub(super) fn refused_by_kernel(group: &Group) -> Result<u64> {
     Ok(pids(group)?.map_or(0, |dir| refused(&dir)))
 }
