@@ -201,9 +201,10 @@ pub(super) const ALL: &[Scenario] = &[
         name: "uncharge of another thread's",
         bounds: FAR,
         prepare: |scene| {
-            // One that lives on without doing anything, and one that has ended.
+            // One that lives on without doing anything, and one that has ended: joined by name, for
+            // the scope's end alone does not wait until a thread has given its slot back.
             std::thread::scope(|scope| {
-                scope.spawn(|| holds(scene, LEAF, TASKS, 4));
+                assert!(scope.spawn(|| holds(scene, LEAF, TASKS, 4)).join().is_ok());
             });
             holds(scene, LEAF, TASKS, 1);
         },
