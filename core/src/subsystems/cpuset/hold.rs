@@ -64,9 +64,10 @@ pub(super) fn everybody(group: &Group) -> Result<()> {
 /// Looks at them while they stand still, which is never within a fork. Where they may not be
 /// stopped (the caller is among them), or one cannot be in that time, it is as good as can be.
 fn hold_while_still(group: &Group) -> Result<()> {
-    let soon = Deadline::after(group.hierarchy().deadline().at_most(STILL));
-    let Ok(still) = group.hold(soon) else { return Ok(()) };
-    let held = hold(group, &|| group.tasks(), soon);
+    let soon = || Deadline::after(group.hierarchy().deadline().at_most(STILL));
+    let Ok(still) = group.hold(soon()) else { return Ok(()) };
+    // A time of its own: whom it finds is moved by the first pass, and looked at by the next.
+    let held = hold(group, &|| group.tasks(), soon());
     still.give_back()?;
     held.map(drop)
 }
